@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this host cannot give a guest: found out before anything is touched.
+
+gather() reads what there is, check() judges it. libxl notices most of these too, but only after it has built half a
+guest, and then says "rc=-3".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, HostInfo
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import FIRMWARE_DIRS, State, info
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated, lookup
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
+
+STUBDOM_FILES = {"linux": ("qemu-stubdom-linux-kernel", "qemu-stubdom-linux-rootfs"), "minios": ("ioemu-stubdom.gz",)}
+# Memory that libxl gives a stubdomain when nothing is said (libxl_dm.c, 4.14), with the 8 MiB of video memory it adds.
+STUBDOM_MEMORY = {"linux": 136 * MIB, "minios": 36 * MIB}
+VIDEO_MEMORY = 8 * MIB
+LAST_TRADITIONAL, FIRST_LINUX, FIRST_PHY_CDROM = (4, 20), (4, 14), (4, 19)
+BALLOON_WORDS = {"0": False, "off": False, "1": True, "on": True}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The host, as far as this guest asks for it. files: path -> 'missing', 'unreadable', 'file', 'block', 'other'."""
+
+    info: HostInfo
+    files: Mapping[str, str]
+    firmware: tuple[str, ...]
+    autoballoon: bool
+
+
+def gather(host: Any, guest: Guest) -> Facts:
+    """Reads what check() needs. Raises XenError(xl_failed)."""
+    about = info(host)
+    return Facts(
+        about,
+        {path: host.file_kind(path) for _option, path in _files(guest)},
+        stubdom_files(host, guest.stubdom.type, about),
+        _autoballoon(host.read_file("/etc/xen/xl.conf") or "", about.commandline),
+    )
+
+
+def stubdom_files(host: Any, stubdom_type: Optional[str], about: HostInfo) -> tuple[str, ...]:
+    """The names of the default stubdomain files that exist on this host."""
+    folders = [folder.format(*about.version) for folder in FIRMWARE_DIRS]
+    names = STUBDOM_FILES.get(stubdom_type or "", ())
+    return tuple(name for name in names if any(host.exists(f"{folder}/{name}") for folder in folders))
+
+
+def _autoballoon(conf: str, commandline: str) -> bool:
+    """Whether xl shrinks dom0 to make room: 'auto' means yes unless dom0_mem was given (xl.conf(5))."""
+    for line in conf.splitlines():
+        key, _equals, value = line.partition("=")
+        word = value.strip().strip("\"'")
+        if key.strip() == "autoballoon" and word in BALLOON_WORDS:
+            return BALLOON_WORDS[word]
+    return "dom0_mem=" not in commandline
+
+
+def check(facts: Facts, guest: Guest, state: State) -> None:
+    """Raises XenError for the first thing that this host cannot give a guest that is to be started."""
+    check_new(guest)
+    _check_versions(facts, guest)
+    _check_files(facts, guest)
+    _check_identity(guest, state.domains)
+    _check_memory(facts, guest, state)
+
+
+def _check_versions(facts: Facts, guest: Guest) -> None:
+    here = facts.info.version
+    for option, value, first, last in _version_needs(guest):
+        if not first <= here <= last:
+            bound = f"Xen {_dotted(first)} or newer" if here < first else f"Xen {_dotted(last)} or older"
+            raise XenError(
+                "not_on_this_xen",
+                f"{option}: {value!r} needs {bound}, this host runs Xen {_dotted(here)}",
+                {"option": option, "value": value, "xen": facts.info.raw.get("xen_version", _dotted(here))},
+                "docs/support-matrix.md says what each Xen can do",
+            )
+
+
+def _version_needs(guest: Guest) -> Iterator[tuple[str, Any, tuple[int, int], tuple[int, int]]]:
+    """(option, value, first Xen, last Xen) of everything described that not every Xen can do."""
+    newest = (99, 0)
+    for field in FIELDS:
+        value = lookup(guest, field.option)
+        if value is not None and field.key is not None:
+            yield field.option, "***" if field.secret else value, field.since, newest
+    if guest.stubdom.type == "linux":
+        yield "stubdom.type", "linux", FIRST_LINUX, newest
+    if guest.stubdom.type == "minios" or guest.device_model.version == "qemu_xen_traditional":
+        yield "device_model.version", "qemu_xen_traditional", (4, 2), LAST_TRADITIONAL
+    for disk in guest.disks or ():
+        if isolated(guest) and disk.devtype == "cdrom":
+            yield f"disks ({disk.vdev})", "cdrom with a stubdomain", FIRST_PHY_CDROM, newest
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def _files(guest: Guest) -> Iterator[tuple[str, str]]:
+    """(option, path) of every file that must be readable in dom0."""
+    for option in ("kernel", "ramdisk", "stubdom.kernel", "stubdom.ramdisk", "device_model.path"):
+        path = lookup(guest, option)
+        if path:
+            yield option, path
+    for i, disk in enumerate(guest.disks or ()):
+        if disk.target and not disk.script and not disk.backend and disk.target.startswith("/"):
+            yield f"disks[{i}].target", disk.target
+
+
+def _check_files(facts: Facts, guest: Guest) -> None:
+    for option, path in _files(guest):
+        if facts.files[path] in ("missing", "unreadable"):
+            raise XenError(
+                "file_unreadable",
+                f"{option}: {path} is {facts.files[path]} on this host",
+                {"option": option, "value": path, "observed": facts.files[path]},
+                "put the file there first, or correct the path",
+            )
+    _check_stubdom_files(facts, guest)
+
+
+def _check_stubdom_files(facts: Facts, guest: Guest) -> None:
+    if not isolated(guest) or guest.stubdom.kernel:
+        return
+    missing = [name for name in STUBDOM_FILES[str(guest.stubdom.type)] if name not in facts.firmware]
+    if missing:
+        raise XenError(
+            "no_stubdom_image",
+            f"stubdom.type: this host has no {guest.stubdom.type} stubdomain image ({missing[0]})",
+            {"missing": missing, "looked_in": [f.format(*facts.info.version) for f in FIRMWARE_DIRS]},
+            "role stubdom.xen.stubdom_image builds the Linux one from the host's own packages",
+        )
+
+
+def _check_identity(guest: Guest, domains: tuple[Domain, ...]) -> None:
+    """xl does not check that a UUID is free, and a second domain with it destroys the first one's /vm node (4.17)."""
+    others: list[dict[str, Any]] = [{"name": d.name, "uuid": d.uuid, "domid": d.domid} for d in domains if d.alive]
+    clash = clashes(guest, others)
+    if clash:
+        raise XenError(
+            "uuid_in_use",
+            f"uuid: {guest.uuid!r} belongs to the guest {clash[0]['name']!r}",
+            dict(clash[0]),
+            "give each guest a UUID of its own, or none: one is made then",
+        )
+
+
+def needed_memory(guest: Guest) -> int:
+    """Bytes that starting the guest takes from the hypervisor, the stubdomain's included.
+
+    Overheads as libxl reckons them (libxl_mem.c, libxl_utils.c: libxl_get_required_shadow_memory; 4.17).
+    """
+    memory = guest.memory or 0
+    overhead = (guest.max_vcpus or guest.vcpus or 1) * MIB + (guest.max_memory or memory) // 128
+    stubdom = 0
+    if isolated(guest):
+        stubdom = (guest.stubdom.memory + VIDEO_MEMORY) if guest.stubdom.memory else STUBDOM_MEMORY[str(guest.stubdom.type)]
+    return memory + overhead + stubdom
+
+
+def _check_memory(facts: Facts, guest: Guest, state: State) -> None:
+    """What the guest's own present domains hold comes free before it is needed."""
+    own = [state.domain, state.stubdom, *state.leftovers]
+    free = facts.info.free_memory + sum(d.memory for d in own if d is not None)
+    need = needed_memory(guest)
+    if facts.info.total_memory < need or (need > free and not facts.autoballoon):
+        raise XenError(
+            "not_enough_memory",
+            f"memory: the guest{' and its stubdomain' if isolated(guest) else ''} need {need // MIB}MiB, "
+            f"this host has {free // MIB}MiB free",
+            {"needed": format_size(need // MIB * MIB), "free": format_size(free), "memory": format_size(guest.memory or 0)},
+            "stop a guest, or give this one less",
+        )

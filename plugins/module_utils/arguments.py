@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of a guest as Ansible's argument spec, shared by every module that takes one.
+
+No managed field has a default: what a task does not give, it does not manage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+ACTIONS = ["destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart", "soft-reset"]
+
+
+def _text(**more: Any) -> dict[str, Any]:
+    return {"type": "str", **more}
+
+
+def _dict(**options: Any) -> dict[str, Any]:
+    return {"type": "dict", "options": options}
+
+
+def _list(**options: Any) -> dict[str, Any]:
+    return {"type": "list", "elements": "dict", "options": options}
+
+
+DISK = {
+    "vdev": _text(required=True),
+    "target": {"type": "str"},
+    "format": _text(choices=["raw", "qcow", "qcow2", "vhd", "qed"]),
+    "access": _text(choices=["rw", "ro"]),
+    "devtype": _text(choices=["disk", "cdrom"]),
+    "backendtype": _text(choices=["phy", "qdisk", "tap", "standalone"]),
+    "backend": _text(),
+    "script": _text(),
+    "options": {"type": "list", "elements": "str"},
+}
+
+NIC = {
+    "mac": _text(),
+    "bridge": _text(),
+    "type": _text(choices=["vif", "ioemu"]),
+    "model": _text(),
+    "vifname": _text(),
+    "script": _text(),
+    "ip": _text(),
+    "backend": _text(),
+    "rate": _text(),
+    "options": {"type": "list", "elements": "str"},
+}
+
+GUEST: dict[str, Any] = {
+    "name": _text(required=True),
+    "uuid": _text(),
+    "type": _text(choices=["pv", "pvh", "hvm"]),
+    "memory": _text(),
+    "max_memory": _text(),
+    "vcpus": {"type": "int"},
+    "max_vcpus": {"type": "int"},
+    "cpus": _text(),
+    "kernel": {"type": "path"},
+    "ramdisk": {"type": "path"},
+    "cmdline": _text(),
+    "bootloader": _text(),
+    "firmware": _text(),
+    "boot": _text(),
+    "device_model": _dict(
+        version=_text(choices=["qemu_xen", "qemu_xen_traditional"]),
+        path={"type": "path"},
+        user=_text(),
+        restrict={"type": "bool"},
+        args={"type": "list", "elements": "str"},
+    ),
+    "stubdom": _dict(
+        type=_text(choices=["none", "linux", "minios"]),
+        kernel={"type": "path"},
+        ramdisk={"type": "path"},
+        cmdline=_text(),
+        memory=_text(),
+        seclabel=_text(),
+    ),
+    "disks": _list(**DISK),
+    "nics": _list(**NIC),
+    "serial": _text(),
+    "vnc": _dict(enabled={"type": "bool"}, listen=_text(), display={"type": "int"}, password=_text(no_log=True)),
+    "on_poweroff": _text(choices=ACTIONS),
+    "on_reboot": _text(choices=ACTIONS),
+    "on_crash": _text(choices=ACTIONS),
+    "autostart": {"type": "bool"},
+    "extra_config": {"type": "dict"},
+}
+
+POLICY: dict[str, Any] = {
+    "state": _text(choices=["running", "paused", "halted", "present", "absent"], default="running"),
+    "disruption": _text(choices=["none", "hotplug", "reboot", "recreate"], default="hotplug"),
+    "ready": {
+        "type": "dict",
+        "options": {
+            "timeout": {"type": "float", "default": 180.0},
+            "retries": {"type": "int", "default": 1},
+            "on_failure": _text(choices=["destroy", "keep"], default="destroy"),
+        },
+    },
+    "shutdown": {
+        "type": "dict",
+        "options": {"timeout": {"type": "float", "default": 120.0}, "force": {"type": "bool", "default": False}},
+    },
+    "expect_plan": _text(),
+}

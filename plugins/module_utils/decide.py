@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What to do about a guest as it was seen: the task's wish completed, held against the host, and made into a plan.
+
+Reads, and changes nothing: check mode ends here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules
+from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path, parsed
+from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
+
+# Devices in libxl's JSON that are no option yet, and their keys in xl.cfg (tools/xl/xl_parse.c, 4.17).
+DEVICES = {
+    "pcidevs": "pci", "rdms": "rdm", "dtdevs": "dtdev", "vfbs": "vfb", "vkbs": "vkb", "vtpms": "vtpm", "p9s": "p9",
+    "pvcallsifs": "pvcalls", "vdispls": "vdispl", "vsnds": "vsnd", "channels": "channel", "usbctrls": "usbctrl",
+    "usbdevs": "usbdev",
+}  # fmt: skip
+
+
+class Decision(NamedTuple):
+    """What is wanted of the guest as it was seen. text: of its file; None when it is to be absent."""
+
+    wanted: Optional[Guest]
+    text: Optional[str]
+    plan: Plan
+
+
+def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decision:
+    """What to do about the guest as it is. Reads, never changes. Raises XenError for what cannot be done."""
+    if policy.state == "absent":
+        return Decision(None, None, planning.make(policy, state, None, (), (), None))
+    _whole_adoption(given, state)
+    wanted = intent.complete(given, state, host.machine_id())
+    text, path = intent.text_of(wanted, state)
+    if state.word in GONE and state.stored is None:
+        rules.check_new(wanted)
+    config = parsed(host, text, path) if state.config is not None or path is None else None
+    live = compare.live_changes(wanted, config, state.config) if config is not None and state.config is not None else ()
+    plan = planning.make(policy, state, wanted, _stored_changes(state, wanted, path), live, given.autostart)
+    if any(step.step == "create" for step in plan.steps):
+        admission.check(admission.gather(host, wanted), wanted, state)
+    return Decision(wanted, text, plan)
+
+
+def _whole_adoption(given: Guest, state: State) -> None:
+    """A running guest without a file is described by what libxl says of it; nothing of that may be lost on the way."""
+    if state.stored is not None or state.config is None:
+        return
+    lost = [key for place, key in DEVICES.items() if state.config.get(place) and key not in given.extra_config]
+    if lost:
+        raise XenError(
+            "cannot_adopt",
+            f"guest {state.name}: it has no file, and {lost[0]} of the running domain has no option",
+            {"keys": lost},
+            f"give extra_config.{lost[0]} as xl.cfg has it, or put the guest's own file at {config_path(state.name)} first",
+        )
+
+
+def _stored_changes(state: State, wanted: Guest, path: Optional[str]) -> tuple[compare.Change, ...]:
+    """Why the file is to be written, if it is: one entry, whatever the number of fields that differ."""
+    if path is not None:
+        return ()
+    changes = compare.stored_changes(state.stored.guest if state.stored else None, wanted)
+    if state.stored is None:
+        return (compare.Change("file", None, config_path(state.name), "none"),)
+    why = "it was written by hand" if not state.stored.managed else "its spelling differs"
+    return changes or (compare.Change("file", state.stored.path, why, "none"),)
+
+
+def approve(policy: Policy, plan: Plan) -> None:
+    """Raises XenError(plan_changed) unless the plan is the one that the task approves, or it names none."""
+    if policy.expect_plan is not None and policy.expect_plan != plan.digest:
+        raise XenError(
+            "plan_changed",
+            f"expect_plan: the plan is {plan.digest} now, not {policy.expect_plan}",
+            {"plan": planning.shown(plan), "pending": list(plan.pending)},
+            "look at the plan as it is now, and approve that one",
+        )

@@ -1,0 +1,318 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The port to the real Xen host: programs, files, clock, locks, and the way to xenstore. All I/O but xenstore's is here.
+
+The engine sees a host only through this class's public methods; tests give it a simulated host with the same ones.
+Every wait in here has a deadline, because a xenstored that stalls makes every xl command wait for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import glob
+import os
+import selectors
+import signal
+import stat
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
+
+LOCK_DIR = "/run/lock/stubdom.xen"
+KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+
+
+class Done(NamedTuple):
+    """A finished program. out and err are text with undecodable bytes escaped."""
+
+    rc: int
+    out: str
+    err: str
+
+
+class XenHost:
+    """This machine, through an AnsibleModule's run_command."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._xenstore: Optional[Xenstore] = None
+
+    # --- programs
+
+    def run(self, argv: Sequence[str], timeout: float = 60.0, gate: Any = None) -> Done:
+        """Runs a program to its end, at most ``timeout`` seconds.
+
+        ``gate``, when given, has a fileno() and is told through on_event() whenever that becomes readable while the
+        program runs; what it raises ends the program. Raises XenError(program_missing, program_timeout).
+        """
+        attendant = _Attendant(time.monotonic() + timeout, gate, argv)
+        try:
+            rc, _out, _err = self._module.run_command(
+                list(argv),
+                handle_exceptions=False,
+                expand_user_and_vars=False,
+                encoding=None,
+                environ_update={"LC_ALL": "C"},
+                before_communicate_callback=attendant.attend,
+            )
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise XenError(
+                "program_missing",
+                f"{argv[0]}: no such program on this host",
+                list(argv),
+                "role stubdom.xen.host installs what the modules need",
+            ) from error
+        return Done(rc, attendant.text(0), attendant.text(1))
+
+    # --- files
+
+    def read_file(self, path: str, limit: int = 1 << 20) -> Optional[str]:
+        """The text of a file, None where there is none."""
+        try:
+            with open(path, "rb") as stream:
+                return stream.read(limit).decode("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return None
+
+    def tail(self, path: str, limit: int = 4096) -> Optional[str]:
+        """The end of a log as printable text, None where there is none. Guests write into logs: they are not trusted."""
+        try:
+            with open(path, "rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit))
+                return printable(stream.read(limit), limit)
+        except OSError:
+            return None
+
+    def write_file(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Replaces a file whole or not at all, and durably."""
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".stubdom-xen-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                os.fchmod(stream.fileno(), mode)
+                stream.write(text.encode("utf-8", "surrogateescape"))
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def keep_copy(self, path: str, copy: str) -> None:
+        """A second name for what a file holds now; an older copy is never overwritten."""
+        with contextlib.suppress(FileExistsError):
+            os.link(path, copy)
+
+    def remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def link(self, path: str, target: str) -> None:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.remove(path)
+        os.symlink(target, path)
+
+    def linked(self, path: str) -> Optional[str]:
+        """Where a symlink points, None where there is none."""
+        try:
+            return os.readlink(path)
+        except OSError:
+            return None
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def file_kind(self, path: str) -> str:
+        """'missing', 'unreadable', 'file', 'block' or 'other'."""
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            return "missing"
+        except OSError:
+            return "unreadable"
+        if not os.access(path, os.R_OK):
+            return "unreadable"
+        return "block" if stat.S_ISBLK(mode) else ("file" if stat.S_ISREG(mode) else "other")
+
+    def find(self, pattern: str) -> list[str]:
+        return sorted(glob.glob(pattern))
+
+    @contextlib.contextmanager
+    def scratch(self, text: str) -> Iterator[str]:
+        """The path of a private file with this text, gone afterwards."""
+        with tempfile.NamedTemporaryFile("wb", prefix="stubdom-xen-", suffix=".cfg") as stream:
+            stream.write(text.encode("utf-8", "surrogateescape"))
+            stream.flush()
+            yield stream.name
+
+    # --- time, identity, xenstore
+
+    def now(self) -> float:
+        """Seconds on a clock that only goes forward."""
+        return time.monotonic()
+
+    def machine_id(self) -> str:
+        """What tells this host from others (systemd's machine-id, else the host name)."""
+        return (self.read_file("/etc/machine-id") or os.uname().nodename).strip()
+
+    def xenstore(self) -> Xenstore:
+        """The one connection to xenstore, opened when first asked for."""
+        if self._xenstore is None:
+            self._xenstore = Xenstore()
+        return self._xenstore
+
+    def close(self) -> None:
+        if self._xenstore is not None:
+            self._xenstore.close()
+
+    def creators(self, path: str) -> list[int]:
+        """The pids of `xl create` processes at work on a configuration file (its monitor afterwards looks the same)."""
+        wanted = path.encode()
+        return [pid for pid in self._pids() if _is_create(_cmdline(pid), wanted)]
+
+    @staticmethod
+    def _pids() -> list[int]:
+        return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+    def end(self, pids: Sequence[int]) -> None:
+        """Ends processes that creators() found."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def await_exit(self, pids: Sequence[int], deadline: float) -> None:
+        """Returns when one of the processes has ended, or at the deadline."""
+        with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+            for pid in pids:
+                try:
+                    fd = os.pidfd_open(pid)
+                except ProcessLookupError:
+                    return
+                stack.callback(os.close, fd)
+                selector.register(fd, selectors.EVENT_READ)
+            selector.select(max(0.0, deadline - time.monotonic()))
+
+    # --- one at a time
+
+    @contextlib.contextmanager
+    def lock(self, name: str, purpose: str, timeout: float) -> Iterator[None]:
+        """Holds the guest's lock. The file says who holds it and why. Raises XenError(locked) after ``timeout`` seconds."""
+        os.makedirs(LOCK_DIR, mode=0o755, exist_ok=True)
+        path = os.path.join(LOCK_DIR, name)
+        with open(path, "a+", encoding="utf-8") as stream:
+            _flock(stream, path, time.monotonic() + timeout)
+            stream.truncate(0)
+            stream.write(f"pid {os.getpid()}: {purpose}\n")
+            stream.flush()
+            try:
+                yield
+            finally:
+                stream.truncate(0)
+
+
+def _flock(stream: Any, path: str, deadline: float) -> None:
+    """flock has no timeout and a blocked one no event to wait on: this asks again, less and less often."""
+    pause = 0.02
+    while True:
+        try:
+            return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                stream.seek(0)
+                holder = printable(stream.read(200).strip(), 200)
+                raise XenError(
+                    "locked",
+                    f"another task is at work on this guest: {holder or 'it does not say which'}",
+                    {"lock": path, "holder": holder},
+                    "run again when it is done",
+                ) from None
+            time.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+
+def _cmdline(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def _is_create(cmdline: bytes, path: bytes) -> bool:
+    words = cmdline.rstrip(b"\0").split(b"\0")
+    return bool(words) and os.path.basename(words[0]) == b"xl" and b"create" in words and path in words
+
+
+class _Attendant:
+    """Sits with a running program: takes its output, minds the deadline, lets the gate look at xenstore meanwhile."""
+
+    def __init__(self, deadline: float, gate: Any, argv: Sequence[str]) -> None:
+        self.deadline, self.gate, self.argv = deadline, gate, list(argv)
+        self.output: list[bytearray] = [bytearray(), bytearray()]
+
+    def text(self, which: int) -> str:
+        return bytes(self.output[which]).decode("utf-8", "backslashreplace")
+
+    def attend(self, process: Any) -> None:
+        """Returns when the program has ended or closed its output. Called by run_command, before it reads anything."""
+        with selectors.DefaultSelector() as selector:
+            streams: dict[Any, int] = {process.stdout: 0, process.stderr: 1}
+            for stream, which in streams.items():
+                selector.register(stream, selectors.EVENT_READ, which)
+            if self.gate is not None:
+                selector.register(self.gate.fileno(), selectors.EVENT_READ, "gate")
+            try:
+                self._loop(selector, len(streams))
+            except BaseException as failure:
+                _end(process)
+                self._rest(list(streams.items()))
+                if isinstance(failure, XenError) and isinstance(failure.evidence, dict):
+                    failure.evidence["said"] = printable(self.text(1), 2000)
+                raise
+
+    def _loop(self, selector: selectors.BaseSelector, open_streams: int) -> None:
+        while open_streams:
+            ready = selector.select(max(0.0, self.deadline - time.monotonic()))
+            if not ready:
+                raise XenError(
+                    "program_timeout",
+                    f"`{' '.join(self.argv)}` did not end in time",
+                    printable(self.text(1), 2000),
+                    "is xenstored answering? (`xenstore-read domid`)",
+                )
+            for key, _events in ready:
+                if key.data == "gate":
+                    self.gate.on_event()
+                elif not self._take(key.fd, key.data):
+                    selector.unregister(key.fileobj)
+                    open_streams -= 1
+
+    def _rest(self, streams: Sequence[tuple[Any, int]]) -> None:
+        """What an ended program had written last; a child of its own may still hold the pipe, so nothing is waited for."""
+        for stream, which in streams:
+            os.set_blocking(stream.fileno(), False)
+            with contextlib.suppress(BlockingIOError):
+                while self._take(stream.fileno(), which):
+                    pass
+
+    def _take(self, fd: int, which: int) -> bool:
+        chunk = os.read(fd, 65536)
+        self.output[which] += chunk
+        return bool(chunk)
+
+
+def _end(process: Any) -> None:
+    """SIGTERM, then SIGKILL: xl tidies nothing up on either, but its hotplug scripts get their chance."""
+    process.terminate()
+    try:
+        process.wait(KILL_GRACE)
+    except Exception:  # subprocess.TimeoutExpired, which may not be imported here
+        process.kill()
+        process.wait()

@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `xl` prints, as records. Whatever differs between Xen versions in that output is known here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, at
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options
+
+# `xl list -v` (tools/xl/xl_list.c, 4.4 to 4.22): the name may hold anything, so the line is read from its end.
+LISTED = re.compile(
+    r"^(?P<name>.*?)\s+(?P<domid>\d+)\s+(?P<memory>\d+)\s+(?P<vcpus>\d+)\s+(?P<flags>[rbpscdwS-]{6})\s+(?P<seconds>\d+\.\d+)"
+    r"\s+(?P<uuid>[0-9a-f]{8}-[0-9a-f-]{27})(?P<more>.*)$"
+)
+NAMELESS = ("(null)", "")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A line of `xl list -v`. memory is bytes, seconds CPU time. flags as printed: r b p s(reason) d."""
+
+    domid: int
+    name: str
+    uuid: str
+    memory: int
+    vcpus: int
+    seconds: float
+    flags: str
+
+    @property
+    def paused(self) -> bool:
+        return self.flags[2] == "p"
+
+    @property
+    def shut_down(self) -> bool:
+        return self.flags[3] == "s"
+
+    @property
+    def crashed(self) -> bool:
+        return "c" in self.flags[3:5]
+
+    @property
+    def dying(self) -> bool:
+        return self.flags[5] == "d" or self.name in NAMELESS
+
+    @property
+    def alive(self) -> bool:
+        """It may still do something: neither shut down, crashed nor on its way out."""
+        return not (self.shut_down or self.crashed or self.dying)
+
+
+@dataclass(frozen=True)
+class HostInfo:
+    """What `xl info` says. free_memory and total_memory are bytes; version is (major, minor)."""
+
+    version: tuple[int, int]
+    extra: str
+    free_memory: int
+    total_memory: int
+    cpus: int
+    capabilities: tuple[str, ...]
+    commandline: str
+    raw: Mapping[str, str]
+
+
+def parse_list(text: str) -> tuple[Domain, ...]:
+    """The domains of `xl list -v`, Domain-0 first. Raises XenError(xl_output) for a line it cannot read."""
+    lines = [line for line in text.splitlines()[1:] if line.strip()]
+    return tuple(_domain(line) for line in lines)
+
+
+def _domain(line: str) -> Domain:
+    match = LISTED.match(line)
+    if match is None:
+        raise XenError("xl_output", "a line of `xl list -v` could not be read", printable(line, 200))
+    return Domain(
+        domid=int(match["domid"]),
+        name=printable(match["name"].strip(), 200),
+        uuid=match["uuid"],
+        vcpus=int(match["vcpus"]),
+        memory=int(match["memory"]) * MIB,
+        seconds=float(match["seconds"]),
+        flags=match["flags"],
+    )
+
+
+def parse_info(text: str) -> HostInfo:
+    """The host of `xl info`. Raises XenError(xl_output) where the version is missing."""
+    raw = dict(_pair(line) for line in text.splitlines() if ":" in line)
+    if not (raw.get("xen_major", "").isdigit() and raw.get("xen_minor", "").isdigit()):
+        raise XenError("xl_output", "`xl info` names no Xen version", printable(text, 500))
+    return HostInfo(
+        version=(int(raw["xen_major"]), int(raw["xen_minor"])),
+        extra=raw.get("xen_extra", ""),
+        free_memory=int(raw.get("free_memory", "0")) * MIB,
+        total_memory=int(raw.get("total_memory", "0")) * MIB,
+        cpus=int(raw.get("nr_cpus", "0")),
+        capabilities=tuple(raw.get("virt_caps", "").split()),
+        commandline=raw.get("xen_commandline", ""),
+        raw=raw,
+    )
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key, _colon, value = line.partition(":")
+    return key.strip(), value.strip()
+
+
+def parse_json(text: str) -> Any:
+    """The JSON in an output of `xl`, which may have sentences of its own before it."""
+    start = re.search(r"^[\[{]", text, re.M)
+    try:
+        return json.loads(text[start.start() :]) if start else None
+    except ValueError as error:
+        raise XenError("xl_output", f"xl printed JSON that cannot be read: {error}", printable(text, 500)) from error
+
+
+def live_config(text: str, domid: int) -> Optional[dict[str, Any]]:
+    """The configuration of one domain in `xl list -l` output; None where libxl left it out (half-made, QEMU gone)."""
+    listed = parse_json(text) or []
+    for entry in listed if isinstance(listed, list) else [listed]:
+        if entry.get("domid") == domid:
+            config: dict[str, Any] = entry["config"]
+            return config
+    return None
+
+
+def guest_of_config(config: Mapping[str, Any]) -> Guest:
+    """The guest that libxl's JSON describes, from `xl create -n` and `xl list -l` alike: so the two can be compared."""
+    options: dict[str, Any] = {}
+    for field in FIELDS:
+        value = at(config, field.json) if field.json else None
+        if value is not None:
+            head, _dot, tail = field.option.partition(".")
+            plain = field.kind.from_json(value)
+            options.update({head: {**options.get(head, {}), tail: plain}} if tail else {head: plain})
+    options["stubdom"] = {**options.get("stubdom", {}), **_stubdom(config)}
+    if options["stubdom"].get("type") == "minios":  # what libxl takes for no version beside a stubdomain (4.14 to 4.20)
+        options["device_model"] = {"version": "qemu_xen_traditional", **options.get("device_model", {})}
+    options["disks"] = [_disk(d) for d in config.get("disks", [])]
+    options["nics"] = [_nic(n) for n in config.get("nics", [])]
+    return from_options(options)
+
+
+def _stubdom(config: Mapping[str, Any]) -> dict[str, Any]:
+    stubdom = at(config, "b_info.device_model_stubdomain")
+    if stubdom is None:
+        return {}
+    version = at(config, "b_info.device_model_version")
+    return {"type": "none" if stubdom != "True" else ("linux" if version == "qemu_xen" else "minios")}
+
+
+# xl's flags of a disk, and what libxl's JSON has for them (4.17).
+DISK_FLAGS = {
+    "discard": ("discard_enable", "True"), "no-discard": ("discard_enable", "False"),
+    "direct-io-safe": ("direct_io_safe", True),
+}  # fmt: skip
+
+
+def _disk(disk: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        "target": disk.get("pdev_path") or None,
+        "vdev": disk.get("vdev"),
+        "format": None if disk.get("format") == "empty" else disk.get("format"),
+        "access": "rw" if disk.get("readwrite") else "ro",
+        "devtype": "cdrom" if disk.get("is_cdrom") else None,
+        "backendtype": disk.get("backend"),
+        "backend": disk.get("backend_domname"),
+        "script": disk.get("script"),
+        "options": [flag for flag, (key, value) in DISK_FLAGS.items() if disk.get(key) == value] or None,
+    }
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _nic(nic: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        "mac": nic.get("mac"),
+        "bridge": nic.get("bridge"),
+        "model": nic.get("model"),
+        "type": {"vif": "vif", "vif_ioemu": "ioemu"}.get(str(nic.get("nictype"))),
+        "vifname": nic.get("ifname"),
+        "script": nic.get("script"),
+        "ip": nic.get("ip"),
+        "backend": nic.get("backend_domname"),
+        "rate": _rate(nic),
+    }
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def _rate(nic: Mapping[str, Any]) -> Optional[str]:
+    """Bytes in an interval, spelled as xl-network-configuration(5) has it: bytes a second at that interval."""
+    amount, usecs = nic.get("rate_bytes_per_interval"), nic.get("rate_interval_usecs")
+    return f"{amount * 10**6 // usecs}B/s@{usecs}us" if amount and usecs else None
+
+
+def leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    """Every leaf of libxl's JSON by its path, lists by index."""
+    if isinstance(tree, Mapping):
+        items: list[tuple[str, Any]] = [(f"{path}.{k}" if path else str(k), v) for k, v in tree.items()]
+    elif isinstance(tree, list) and tree:
+        items = [(f"{path}[{i}]", v) for i, v in enumerate(tree)]
+    else:
+        return {} if tree in ({}, []) else {path: tree}
+    found: dict[str, Any] = {}
+    for name, value in items:
+        found.update(leaves(value, name))
+    return found

@@ -1,0 +1,215 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what differs to what is done: ordered steps under a ceiling of disruption, and what has to wait. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change, flat, secret
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import MASK, Guest, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, disruption_rank
+
+SECRET_PART = re.compile(r"(passwd=)[^,]*")  # in values such as vfb = ["vnc=1,vncpasswd=..."]
+START = ("create", "await", "unpause")
+
+# wanted state -> what the guest is -> the steps that lead there. "fresh" is a paused domain that never ran.
+POWER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "present": {},
+    "running": {
+        "absent": START, "halted": START, "fresh": ("await", "unpause"), "paused": ("await", "unpause"),
+        "half_made": ("clear", *START), "shutdown": ("clear", *START), "crashed": ("clear", *START),
+        "degraded": ("shutdown", *START),
+    },
+    "paused": {
+        "absent": ("create", "await"), "halted": ("create", "await"), "running": ("pause",),
+        "half_made": ("clear", "create", "await"), "shutdown": ("clear", "create", "await"),
+        "crashed": ("clear", "create", "await"), "degraded": ("shutdown", "create", "await"),
+    },
+    "halted": {
+        "running": ("shutdown",), "fresh": ("discard",), "paused": ("await", "unpause", "shutdown"), "half_made": ("clear",),
+        "shutdown": ("clear",), "crashed": ("clear",), "degraded": ("shutdown",), "opaque": ("shutdown",),
+    },
+}  # fmt: skip
+# A domain that stays as it is but is to be made anew.
+RENEW: Mapping[str, tuple[str, ...]] = {
+    "running": ("shutdown", "create", "await"), "fresh": ("discard", "create", "await"),
+    "paused": ("await", "unpause", "shutdown", "create", "await"),
+}  # fmt: skip
+KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a task wants things done. Times are seconds."""
+
+    state: str = "running"
+    disruption: str = "hotplug"
+    ready_timeout: float = 180.0
+    ready_retries: int = 1
+    on_failure: str = "destroy"
+    shutdown_timeout: float = 120.0
+    shutdown_force: bool = False
+    expect_plan: Optional[str] = None
+
+
+class Planned(NamedTuple):
+    """One step to do. field, before and after say which change asks for it, if one does."""
+
+    step: str
+    reason: str
+    disruption: str = "none"
+    field: Optional[str] = None
+    before: Any = None
+    after: Any = None
+
+
+class Plan(NamedTuple):
+    steps: tuple[Planned, ...]
+    pending: tuple[dict[str, Any], ...]
+    wanted: Optional[Guest] = None
+
+    @property
+    def digest(self) -> str:
+        """The same for the same steps towards the same guest: what check mode showed is what may be applied."""
+        guest = {option: hidden(option, value) for option, value in flat(self.wanted).items()} if self.wanted else {}
+        text = json.dumps([shown(self), list(self.pending), guest], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def policy_of(options: Mapping[str, Any]) -> Policy:
+    """The policy in a task's options; what is not said keeps its default. Raises XenError(invalid_input)."""
+    ready, shutdown = options.get("ready") or {}, options.get("shutdown") or {}
+    said = {
+        "state": options.get("state"), "disruption": options.get("disruption"), "expect_plan": options.get("expect_plan"),
+        "ready_timeout": ready.get("timeout"), "ready_retries": ready.get("retries"), "on_failure": ready.get("on_failure"),
+        "shutdown_timeout": shutdown.get("timeout"), "shutdown_force": shutdown.get("force"),
+    }  # fmt: skip
+    policy = Policy(**{k: v for k, v in said.items() if v is not None})
+    for option, value, least in (
+        ("ready.timeout", policy.ready_timeout, 1), ("ready.retries", policy.ready_retries, 0),
+        ("shutdown.timeout", policy.shutdown_timeout, 0),
+    ):  # fmt: skip
+        if value < least:
+            raise invalid(option, value, f"{least} or more")
+    return policy
+
+
+def make(
+    policy: Policy,
+    state: State,
+    wanted: Optional[Guest],
+    stored: Sequence[Change],
+    live: Sequence[Change],
+    autostart: Optional[bool],
+) -> Plan:
+    """The plan. ``stored`` and ``live``: what the file and the domain have otherwise than ``wanted`` (None: to be absent)."""
+    situation = _situation(state)
+    _refuse_opaque(policy, situation, state)
+    steps: list[Planned] = [Planned("store", _store_reason(state, c), "none", c.field, c.before, c.after) for c in stored]
+    if autostart is not None and autostart != state.autostart:
+        steps.append(Planned("autostart", "described", "none", "autostart", state.autostart, autostart))
+    power, pending = _power(policy, state, situation, wanted, live)
+    if state.leftovers and policy.state != "present":
+        steps.append(Planned("sweep", f"domain {state.leftovers[0].domid} ({state.leftovers[0].name}) serves no guest"))
+    steps += power
+    if policy.state == "absent":
+        steps += _forget(state)
+    return Plan(tuple(steps), tuple(pending), wanted)
+
+
+def _situation(state: State) -> str:
+    fresh = state.word == "paused" and state.domain is not None and state.domain.seconds < 0.05
+    return "fresh" if fresh else state.word
+
+
+def _refuse_opaque(policy: Policy, situation: str, state: State) -> None:
+    if situation == "opaque" and policy.state in ("running", "paused"):
+        raise XenError(
+            "opaque",
+            f"guest {state.name}: libxl cannot describe it: its device model does not answer",
+            {"domid": state.domain.domid if state.domain else None, "log": f"qemu-dm-{state.name}.log"},
+            "if it stays so, stop it with state: halted and shutdown.force, then start it again",
+        )
+
+
+def _store_reason(state: State, change: Change) -> str:
+    if state.stored is None:
+        return "the guest has no file yet"
+    return "the file says otherwise" if change.field != "file" else str(change.after)
+
+
+def _power(
+    policy: Policy, state: State, situation: str, wanted: Optional[Guest], live: Sequence[Change]
+) -> tuple[list[Planned], list[dict[str, Any]]]:
+    """The steps between states, with a renewal of the domain where a change asks for it and the ceiling allows it."""
+    goal = "halted" if policy.state == "absent" else policy.state
+    kept = KEPT.get(situation)
+    if kept and goal in ("running", "paused") and wanted is not None and getattr(wanted, kept) == "preserve":
+        reason = f"{kept} is preserve: the domain is kept for somebody to look at"
+        return [], [{"field": "state", "from": situation, "to": goal, "needs": "recreate", "reason": reason}]
+    names = POWER[goal].get(situation, ())
+    stays = "create" not in names and goal != "halted" and situation in RENEW
+    if not (live and stays):
+        return [_planned(name, situation, goal) for name in names], []
+    if situation == "fresh" or _allowed(policy, live):
+        return _renewal(situation, goal, live), []
+    return [_planned(name, situation, goal) for name in names], [_waits(change, policy) for change in live]
+
+
+def _allowed(policy: Policy, changes: Sequence[Change]) -> bool:
+    return all(disruption_rank(change.needs) <= disruption_rank(policy.disruption) for change in changes)
+
+
+def _renewal(situation: str, goal: str, live: Sequence[Change]) -> list[Planned]:
+    runs = goal == "running" or (goal == "present" and situation == "running")
+    names = RENEW[situation] + (("unpause",) if runs else ())
+    first = live[0]
+    reason = "changed: " + ", ".join(change.field for change in live)
+    return [Planned(n, reason, STEPS[n].disrupts, first.field, first.before, first.after) for n in names]
+
+
+def _planned(name: str, situation: str, goal: str) -> Planned:
+    return Planned(name, f"the guest is {situation}, wanted {goal}", STEPS[name].disrupts)
+
+
+def _waits(change: Change, policy: Policy) -> dict[str, Any]:
+    reason = f"needs {change.needs}, disruption allows {policy.disruption}"
+    before, after = hidden(change.field, change.before), hidden(change.field, change.after)
+    return {"field": change.field, "from": before, "to": after, "needs": change.needs, "reason": reason}
+
+
+def hidden(field: str, value: Any) -> Any:
+    """The value, masked if the field is a secret one; of a key without an option, also where a secret is a part of it."""
+    if secret(field):
+        return MASK
+    if isinstance(value, (list, tuple)):
+        return [hidden(field, item) for item in value]
+    if isinstance(value, str) and field.startswith("extra_config"):
+        return SECRET_PART.sub(rf"\g<1>{MASK}", value)
+    return value
+
+
+def _forget(state: State) -> list[Planned]:
+    found = [Planned("autostart", "the guest is to be absent", "none", "autostart", True, False)] if state.autostart else []
+    return found + ([Planned("forget", "the guest is to be absent")] if state.stored else [])
+
+
+def shown(plan: Plan) -> list[dict[str, Any]]:
+    """The steps as results show them, secrets masked."""
+    return [_shown(step) for step in plan.steps]
+
+
+def _shown(planned: Planned) -> dict[str, Any]:
+    row: dict[str, Any] = {"step": planned.step, "reason": planned.reason, "disruption": planned.disruption}
+    if planned.field is not None:
+        before, after = hidden(planned.field, planned.before), hidden(planned.field, planned.after)
+        row.update({"field": planned.field, "from": before, "to": after})
+    return row

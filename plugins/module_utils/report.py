@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task is told: the result, the diff, and nothing secret in either. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
+from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, hidden, shown
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, to_options
+
+
+def result(
+    before: State, after: State, wanted: Optional[Guest], plan: Plan, goal: str, readiness: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The result of the module ``guest``. In check mode ``after`` is ``before``: nothing was done."""
+    return {
+        "changed": bool(plan.steps),
+        "plan": shown(plan),
+        "plan_digest": plan.digest,
+        "pending": list(plan.pending),
+        "guest": guest_of(after, wanted),
+        "readiness": list(readiness),
+        "diff": diff(before, wanted, plan, goal),
+        "leftovers": [leftover(domain) for domain in after.leftovers],
+    }
+
+
+def guest_of(state: State, wanted: Optional[Guest]) -> dict[str, Any]:
+    """{spec, state, domid, uuid, stubdom, vtpm} of one guest."""
+    spec = wanted or (state.stored.guest if state.stored else None) or state.live
+    return {
+        "spec": {**masked(to_options(spec)), **({"autostart": True} if state.autostart else {})} if spec else {},
+        "state": state.word,
+        "domid": state.domain.domid if state.domain else None,
+        "uuid": state.domain.uuid if state.domain else (spec.uuid if spec else None),
+        "stubdom": stubdom_of(state),
+        "vtpm": [],
+    }
+
+
+def stubdom_of(state: State) -> Optional[dict[str, Any]]:
+    if state.stubdom_domid is None:
+        return None
+    alive = state.stubdom is not None and state.stubdom.alive
+    return {"domid": state.stubdom_domid, "name": f"{state.name}-dm", "alive": alive}
+
+
+def leftover(domain: Domain) -> dict[str, Any]:
+    return {"domid": domain.domid, "name": domain.name, "flags": domain.flags, "uuid": domain.uuid}
+
+
+def diff(before: State, wanted: Optional[Guest], plan: Plan, goal: str) -> dict[str, Any]:
+    """Two guest descriptions, as --diff shows them. What is pending stays as it was."""
+    was = before.stored.guest if before.stored and before.stored.guest else before.live
+    left = {"spec": masked(to_options(was)) if was else {}, "state": before.word, "autostart": before.autostart}
+    if not plan.steps:
+        return {"before": left, "after": left}
+    state = goal if goal != "present" else before.word
+    auto = next((step.after for step in plan.steps if step.step == "autostart"), before.autostart)
+    right = {"spec": masked(to_options(wanted)) if wanted else {}, "state": state, "autostart": auto}
+    return {"before": left, "after": right}
+
+
+def masked(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The options with every secret replaced: a change of one still shows in `plan`."""
+    return {
+        key: masked(value, f"{key}.") if isinstance(value, Mapping) and not prefix else hidden(prefix + key, value)
+        for key, value in options.items()
+    }

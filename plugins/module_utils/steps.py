@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The closed set of steps that may change a guest: a row each, and nothing changes a guest in any other way.
+
+disrupts: what the step does to a guest that runs. before: the words of observe.WORDS in which it may begin. after: the
+words that must hold when it is done, found by looking and never by xl's exit code (`xl unpause` exits 0 when it failed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+DISRUPTIONS = ("none", "hotplug", "reboot", "recreate")
+ANY_WORD = ("absent", "halted", "running", "paused", "shutdown", "crashed", "half_made", "degraded", "opaque")
+GONE = ("absent", "halted")
+THERE = tuple(word for word in ANY_WORD if word not in GONE)
+
+
+class Step(NamedTuple):
+    name: str
+    disrupts: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    says: str
+
+
+STEPS: Mapping[str, Step] = {
+    step.name: step
+    for step in (
+        Step("store", "none", ANY_WORD, ANY_WORD, "write the guest's file"),
+        Step("autostart", "none", ANY_WORD, ANY_WORD, "set whether the host starts the guest at boot"),
+        Step("sweep", "none", ANY_WORD, ANY_WORD, "destroy a stubdomain that serves no guest"),
+        Step("clear", "none", ("half_made", "shutdown", "crashed"), GONE, "destroy what is left of a domain that does not run"),
+        # Its device model may not answer yet: whether it does is what is awaited next.
+        Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
+        Step("await", "none", ("paused", "opaque"), ("paused",), "wait until every link of the readiness chain holds"),
+        Step("unpause", "none", ("paused",), ("running",), "let the guest run"),
+        Step("pause", "hotplug", ("running",), ("paused",), "hold the guest"),
+        Step("shutdown", "recreate", ("running", "degraded", "opaque"), GONE, "have the guest shut itself down"),
+        Step("discard", "none", ("paused",), GONE, "destroy a domain that never ran"),
+        Step("forget", "none", GONE, ("absent",), "remove the guest's file; its disks stay"),
+    )
+}
+
+
+def disruption_rank(name: str) -> int:
+    return DISRUPTIONS.index(name)

@@ -1,0 +1,361 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""xl.cfg, written and read: render(guest) -> text, parse(text) -> {key: value}, guest_of(values) -> guest.
+
+The grammar is that of tools/libs/util/libxlu_cfg_{l.l,y.y} (4.17): assignments ended by a newline or ';', values of
+strings, numbers and lists, '+=' since 4.13. It has quirks that shape what is written here: numeric escapes in strings
+are lost by xl, a carriage return is an error, and a comment must end with a newline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields as attributes
+from typing import Any, Callable, NamedTuple, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import ARGS, FIELDS, LISTS_TOO, MODELLED, Field, number
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic, from_options, invalid, to_options
+
+MARK = "# Managed by stubdom.xen"
+ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v", "\r": "\\r"}
+UNESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "r": "\r"}
+TOKEN = re.compile(
+    r"""(?P<space>[ \t]+|\#[^\n]*(?=\n))|(?P<end>\n|;)|(?P<name>[a-z][._0-9a-z]*)|(?P<number>[0-9][0-9a-fx]*)
+      |(?P<string>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')|(?P<sign>\+=|[=\[\],])""",
+    re.X,
+)
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def render(guest: Guest) -> str:
+    """The text of the guest's file. Raises XenError(invalid_input) for a value that the grammar cannot hold."""
+    lines = [f"{MARK}. Changes made here are read at the next run and kept where the task does not say otherwise."]
+    lines += [f"{key} = {quote(value, key)}" for key, value in assignments(guest)]
+    return "\n".join(lines) + "\n"
+
+
+def assignments(guest: Guest) -> Iterator[tuple[str, Any]]:
+    """(key, value) pairs of the guest in a stable order: the table's, then disks and NICs, then what is not modelled."""
+    for field in FIELDS:
+        value = lookup(guest, field.option)
+        if field.key and value is not None:
+            yield field.key, field.kind.to_cfg(value)
+    if guest.stubdom.type is not None:
+        yield "device_model_stubdomain_override", int(guest.stubdom.type != "none")
+    if guest.disks is not None:
+        yield "disk", [disk_text(disk, f"disks[{i}]") for i, disk in enumerate(guest.disks)]
+    if guest.nics is not None:
+        yield "vif", [nic_text(nic, f"nics[{i}]") for i, nic in enumerate(guest.nics)]
+    yield from sorted(guest.extra_config.items())
+
+
+def quote(value: Any, key: str) -> str:
+    """A value in xl.cfg's spelling; anything but numbers and lists as a string."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, int) and value >= 0:
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(quote(item, key) for item in value) + "]"
+    if isinstance(value, (str, int, float)):
+        return '"' + "".join(_escape(c, key) for c in str(value)) + '"'
+    raise invalid(key, value, "a string, a number or a list of them")
+
+
+def _escape(character: str, key: str) -> str:
+    if character in ESCAPES:
+        return ESCAPES[character]
+    if ord(character) < 32 or ord(character) == 127:
+        raise invalid(key, character, "text without control characters", "xl.cfg has no way to write one")
+    if "\ud800" <= character < "\udc80" or "\udcff" < character <= "\udfff":  # between them: bytes that are no UTF-8
+        raise invalid(key, character, "whole characters", "half of a surrogate pair cannot be written to a file")
+    return character
+
+
+def disk_text(disk: Disk, option: str) -> str:
+    """A disk as xl-disk-configuration(5) has it. target comes last: it alone may contain commas."""
+    pairs = [
+        ("format", disk.format),
+        ("vdev", disk.vdev),
+        ("access", disk.access),
+        ("devtype", disk.devtype),
+        ("backendtype", disk.backendtype),
+        ("backend", disk.backend),
+        ("script", disk.script),
+    ]
+    parts = _parts(pairs, disk.options, option)
+    text = ",".join(parts + ([f"target={disk.target}"] if disk.target else []))
+    return _read_alike(text, disk, read_disk, option)
+
+
+def nic_text(nic: Nic, option: str) -> str:
+    """A NIC as xl-network-configuration(5) has it."""
+    pairs = [(f.name, getattr(nic, f.name)) for f in attributes(Nic) if f.name != "options"]
+    return _read_alike(",".join(_parts(pairs, nic.options, option)), nic, read_nic, option)
+
+
+def _read_alike(text: str, device: Any, reader: Callable[[str], dict[str, Any]], option: str) -> str:
+    """The text, if it means what was described: an entry of `options` could be taken for a part of its own."""
+    if reader(text) != {name: value for name, value in to_options(device).items() if value not in ("", [])}:
+        raise invalid(f"{option}.options", list(device.options or ()), "only flags and keys that have no option of their own")
+    return text
+
+
+def _parts(pairs: list[tuple[str, Any]], more: Optional[tuple[str, ...]], option: str) -> list[str]:
+    for name, value in pairs + [("options", item) for item in more or ()]:
+        if value is not None and re.search(r"[,\s]", str(value)):
+            raise invalid(f"{option}.{name}", value, "text without commas and white space")
+    return [f"{name}={value}" for name, value in pairs if value is not None] + list(more or ())
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+class Token(NamedTuple):
+    kind: str
+    text: str
+    line: int
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The assignments of an xl.cfg text: strings as str, numbers as their text (class Number), lists as list.
+
+    Raises XenError(cfg_syntax) with the line, where xl would refuse it too.
+    """
+    tokens = list(_tokens(text))
+    values: dict[str, Any] = {}
+    at = 0
+    while at < len(tokens):
+        if tokens[at].kind == "end":
+            at += 1
+            continue
+        line, key, sign = tokens[at].line, _expect(tokens, at, "name"), _expect(tokens, at + 1, "sign")
+        value, at = _read_value(tokens, at + 2)
+        values[key] = _append(values.get(key), value, line) if sign == "+=" else value
+        if at < len(tokens):
+            _expect(tokens, at, "end")
+    return values
+
+
+class Number(str):
+    """A number as it was written: 0x10 and 010 keep their spelling until somebody asks for their value."""
+
+
+def _tokens(text: str) -> Iterator[Token]:
+    at, line = 0, 1
+    while at < len(text):
+        match = TOKEN.match(text, at)
+        if match is None:
+            raise _syntax(line, text[at : at + 20])
+        if match.lastgroup != "space":
+            yield Token(str(match.lastgroup), match.group(), line)
+        line += match.group().count("\n")
+        at = match.end()
+
+
+def _expect(tokens: list[Token], at: int, kind: str) -> str:
+    if at >= len(tokens) or tokens[at].kind != kind:
+        last = tokens[min(at, len(tokens) - 1)]
+        raise _syntax(last.line, last.text)
+    return tokens[at].text
+
+
+def _read_value(tokens: list[Token], at: int) -> tuple[Any, int]:
+    if at >= len(tokens):
+        raise _syntax(tokens[-1].line, "end of file")
+    token = tokens[at]
+    if token.kind == "number":
+        return Number(token.text), at + 1
+    if token.kind == "string":
+        return _unquote(token), at + 1
+    if token.text == "[":
+        return _read_list(tokens, at + 1)
+    raise _syntax(token.line, token.text)
+
+
+def _read_list(tokens: list[Token], at: int) -> tuple[list[Any], int]:
+    items: list[Any] = []
+    at = _skip_newlines(tokens, at)
+    while at < len(tokens) and tokens[at].text != "]":
+        value, at = _read_value(tokens, at)
+        items.append(value)
+        at = _skip_newlines(tokens, at)
+        if at < len(tokens) and tokens[at].text == ",":
+            at = _skip_newlines(tokens, at + 1)
+        elif at < len(tokens) and tokens[at].text != "]":
+            raise _syntax(tokens[at].line, tokens[at].text)
+    if at >= len(tokens):
+        raise _syntax(tokens[-1].line, "end of file")
+    return items, at + 1
+
+
+def _skip_newlines(tokens: list[Token], at: int) -> int:
+    while at < len(tokens) and tokens[at].text == "\n":
+        at += 1
+    return at
+
+
+def _unquote(token: Token) -> str:
+    def plain(match: re.Match[str]) -> str:
+        if match.group(1) not in UNESCAPES:
+            raise _syntax(token.line, match.group())
+        return UNESCAPES[match.group(1)]
+
+    return re.sub(r"\\(.)", plain, token.text[1:-1])
+
+
+def _append(old: Any, new: Any, line: int) -> Any:
+    """'+=' joins lists, and strings (libxlu_cfg.c, 4.13); numbers added are a warning to xl, which then has neither."""
+    if old is None:
+        return new
+    if isinstance(old, list) != isinstance(new, list) or isinstance(new, Number):
+        raise _syntax(line, "+=")
+    return old + new
+
+
+def _syntax(line: int, text: str) -> XenError:
+    return XenError(
+        "cfg_syntax",
+        f"line {line}: xl cannot read {text!r} here",
+        {"line": line, "text": text},
+        "see xl.cfg(5); `xl create -n FILE` on a Xen host shows the same",
+    )
+
+
+# --- from values to a guest --------------------------------------------------------------------------------------
+
+
+def read(text: str) -> Guest:
+    """The guest that an xl.cfg text describes. Raises XenError(cfg_syntax)."""
+    return guest_of(parse(text))
+
+
+def guest_of(values: Mapping[str, Any]) -> Guest:
+    """The guest of parsed values; keys without a field of their own are kept as extra_config."""
+    lists = {key for key in LISTS_TOO if isinstance(values.get(key), list)}
+    more = {k: _plain(v) for k, v in values.items() if k in lists or k not in {*MODELLED, "builder"}}
+    options: dict[str, Any] = {"extra_config": more}
+    for field in FIELDS:
+        if field.key and field.key in values and field.key not in lists:
+            _put(options, field.option, _value_of(field, values[field.key]))
+    if "builder" in values:
+        options.setdefault("type", "hvm" if str(values["builder"]).startswith("h") else "pv")
+    if "device_model_stubdomain_override" in values:
+        _put(options, "stubdom.type", _stubdom_type(values))
+    for key, option, reader in (("disk", "disks", read_disk), ("vif", "nics", read_nic)):
+        if key in values:
+            options[option] = [reader(text) for text in _texts(key, values[key])]
+    return from_options(options)
+
+
+def _value_of(field: Field, value: Any) -> Any:
+    """The option's value. What xl would ignore with a warning is an error here: it was not meant to be ignored."""
+    try:
+        if isinstance(value, list) and field.kind is not ARGS:
+            raise ValueError
+        return field.kind.from_cfg(value)
+    except ValueError:
+        raise _ignored(str(field.key), value) from None
+
+
+def _texts(key: str, value: Any) -> list[str]:
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return value
+    raise _ignored(key, value)
+
+
+def _ignored(key: str, value: Any) -> XenError:
+    return XenError(
+        "cfg_syntax",
+        f"{key}: xl makes nothing of {value!r}",
+        {"key": key, "value": value},
+        "see xl.cfg(5); `xl create -n FILE` on a Xen host warns about it",
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Plain numbers as int; any other spelling stays text, which xl reads alike."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Number):
+        return int(value) if re.match(r"(0|[1-9][0-9]*)\Z", value) else str(value)
+    return value
+
+
+def _put(options: dict[str, Any], option: str, value: Any) -> None:
+    head, _dot, tail = option.partition(".")
+    if tail:
+        options.setdefault(head, {})[tail] = value
+    else:
+        options[head] = value
+
+
+def _stubdom_type(values: Mapping[str, Any]) -> str:
+    if not number(values["device_model_stubdomain_override"]):
+        return "none"
+    # Without a version libxl takes qemu-traditional, hence MiniOS (4.14 to 4.20).
+    return "linux" if values.get("device_model_version") == "qemu-xen" else "minios"
+
+
+DISK_KEYS = {f.name for f in attributes(Disk)} - {"options"}
+DISK_PLACES = ("target", "format", "vdev", "access")
+ACCESS = {"r": "ro", "ro": "ro", "w": "rw", "rw": "rw"}
+PREFIX = re.compile(r"(phy|file|tap2?|aio|raw|qcow2?|vhd|tapdisk):")
+
+
+def read_disk(text: str) -> dict[str, Any]:
+    """The options of a disk in any spelling of xl-disk-configuration(5): keys, flags, places, old prefixes."""
+    found: dict[str, Any] = {}
+    rest, places = text, list(DISK_PLACES)
+    while rest:
+        head, _comma, tail = rest.partition(",")
+        key, equals, value = head.strip().partition("=")
+        if key == "target" and equals:
+            found["target"], tail = rest.partition("=")[2], ""
+        elif equals and key in DISK_KEYS:
+            found[key] = value
+        elif head.strip() == "cdrom":
+            found["devtype"] = "cdrom"
+        elif equals or places == [] or _is_flag(head):
+            found.setdefault("options", []).append(head.strip())
+        else:
+            _place(found, places, head.strip())
+        rest = tail
+    if "access" in found:
+        found["access"] = ACCESS.get(found["access"], found["access"])
+    return found
+
+
+def _is_flag(text: str) -> bool:
+    return text.strip() in ("discard", "no-discard", "direct-io-safe", "trusted", "untrusted", "colo")
+
+
+def _place(found: dict[str, Any], places: list[str], value: str) -> None:
+    """The next positional part: target, format, vdev, access; 'phy:/dev/x,xvda,w' is the old form without a format."""
+    place = places.pop(0)
+    if place == "target" and PREFIX.match(value):
+        prefix, value = value.split(":", 1)
+        places.remove("format")
+        found.update({"format": prefix} if prefix in ("raw", "qcow", "qcow2", "vhd") else {})
+    if place == "vdev" and value.endswith(":cdrom"):
+        value, found["devtype"] = value[: -len(":cdrom")], "cdrom"
+    if value:
+        found[place] = value
+
+
+def read_nic(text: str) -> dict[str, Any]:
+    """The options of a NIC (xl-network-configuration(5))."""
+    known = {f.name for f in attributes(Nic)} - {"options"}
+    found: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, equals, value = part.partition("=")
+        if equals and key in known:
+            found[key] = value.lower() if key == "mac" else value
+        else:
+            found.setdefault("options", []).append(part)
+    return found

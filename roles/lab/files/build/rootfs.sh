@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# dom0's file system from Debian packages: root/
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+packages=$(sed -e '/^#/d' -e "s/@XEN@/$LAB_XEN/" "$here/packages" | paste -sd,)
+
+# Documentation, and drivers of hardware that QEMU's machine does not have, are most of the bytes.
+unwanted=(/usr/share/{man,doc,info,locale}/'*')
+for modules in /lib/modules /usr/lib/modules; do
+  unwanted+=("$modules"/'*'/kernel/sound/'*'
+    "$modules"/'*'/kernel/drivers/{gpu,media,infiniband,isdn,staging,net/wireless,net/ethernet,iio,comedi}/'*')
+done
+
+rm -rf --one-file-system root root.partial tmp
+mkdir tmp
+# INITRD=No: the kernel's hook would build a general initrd, of which none is used here (see boot.sh).
+INITRD=No TMPDIR=$PWD/tmp mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include="$packages" \
+  "${unwanted[@]/#/--dpkgopt=path-exclude=}" "$LAB_SUITE" root.partial ${LAB_MIRROR:+"$LAB_MIRROR"}
+rm -rf root.partial/var/cache/apt/archives/*.deb root.partial/var/cache/apt/*.bin
+mv -T root.partial root

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs on the Xen host: the module guest from its payload, observed from inside, without Ansible's transport.
+
+once    one run in this process. Says when each program that the engine runs began and ended, and when links held.
+many    runs `once` and a bare `xl list -l` alternately, each in a process of its own, and says how long each took.
+
+Times are seconds of CLOCK_MONOTONIC, which all processes of the host share. The probe's own part is a clock read before and
+after every program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import runpy
+import subprocess
+import sys
+import time
+
+MODULE = "ansible_collections.stubdom.xen.plugins.modules.guest"
+
+
+def observe(seen):
+    """Put clocks around the engine's way to programs and around its readiness gate."""
+    from ansible_collections.stubdom.xen.plugins.module_utils import execute, host
+
+    run, gate = host.XenHost.run, execute.Gate
+
+    def timed(self, argv, *rest, **named):
+        began = time.monotonic()
+        try:
+            return run(self, argv, *rest, **named)
+        finally:
+            seen["programs"].append({"argv": list(argv), "began": began, "ended": time.monotonic()})
+
+    class Watched(gate):
+        def proof(self):
+            proof = super().proof()
+            seen["held"] = [self.started + after for after in self.first_held.values()]
+            return proof
+
+    host.XenHost.run, execute.Gate = timed, Watched
+
+
+def once(archive, arguments):
+    """One run of the module. Prints what was seen as JSON."""
+    began = time.monotonic()
+    sys.path.insert(0, archive)
+    from ansible.module_utils import basic
+
+    seen = {"programs": [], "held": [], "python": began - process_start(), "ansible": time.monotonic() - began}
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+    basic._ANSIBLE_PROFILE = "legacy"
+    imported = time.monotonic()
+    observe(seen)
+    seen["imports"] = time.monotonic() - imported
+    answer = io.StringIO()
+    with contextlib.redirect_stdout(answer), contextlib.suppress(SystemExit):
+        runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    seen.update(result=json.loads(answer.getvalue()), cpu=usage.ru_utime + usage.ru_stime, ended=time.monotonic())
+    json.dump(seen, sys.stdout)
+
+
+def process_start():
+    """When this process began, as CLOCK_MONOTONIC, to a hundredth (proc(5), field 22 counts from boot)."""
+    with open("/proc/self/stat", encoding="utf-8") as stat:
+        ticks = int(stat.read().rpartition(")")[2].split()[19])
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    return ticks / os.sysconf("SC_CLK_TCK") - since_boot
+
+
+def many(archive, arguments, repeat):
+    """Prints {"engine": [...], "xl": [...]} as JSON, `repeat` of each, taken alternately."""
+    found = {"engine": [], "xl": []}
+    for _turn in range(repeat):
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, __file__, "once", archive, json.dumps(arguments)], stdout=subprocess.PIPE, check=True
+        )
+        found["engine"].append({"wall": time.monotonic() - began, **json.loads(done.stdout)})
+        began = time.monotonic()
+        subprocess.run(["xl", "list", "-l"], stdout=subprocess.DEVNULL, check=True)
+        found["xl"].append(time.monotonic() - began)
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "once":
+        once(sys.argv[2], json.loads(sys.argv[3]))
+    else:
+        many(sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make check` runs: the table of gates, and the loop that runs every one of them.
+
+A gate that fails shows its output at once; the others still run, so that one look shows all there is to mend. A gate
+that passes shows its last line. The table at the end says what passed, and in how many seconds. Arguments are names of
+gates, to run only these; `--every-python` has ansible-test use every Python it can find.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV_BIN = ROOT / ".venv" / "bin"
+LIMIT_S = 600
+
+
+@dataclass(frozen=True)
+class Gate:
+    """name: str, as in the table and on the command line. command: tuple of str, run from the repository's root."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+GATES = (
+    Gate("ruff-lint", ("ruff", "check", ".")),
+    Gate("ruff-format", ("ruff", "format", "--check", ".")),
+    Gate("yamllint", ("yamllint", "--strict", ".")),
+    Gate("mypy", ("mypy",)),
+    Gate("ansible-lint", ("ansible-lint", "--offline")),
+    Gate("ansible-test", ("python", "tests/check/sanity.py")),
+    Gate("changelog", ("antsibull-changelog", "lint")),
+    Gate("archive", ("python", "tests/check/archive.py")),
+    Gate("unit", ("pytest", "tests/unit", "tests/lab")),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """gate: Gate. passed: bool. seconds: float. output: str, standard output and error as they came."""
+
+    gate: Gate
+    passed: bool
+    seconds: float
+    output: str
+
+
+def environment():
+    """The environment of a gate: dict of str. Tools from .venv, the collection from this checkout, plain UTF-8 text."""
+    return {
+        **os.environ,
+        "PATH": f"{VENV_BIN}{os.pathsep}{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+    }
+
+
+def run(gate):
+    """Run one gate to its end, or to LIMIT_S, and return its Outcome."""
+    start = time.monotonic()
+    try:
+        done = subprocess.run(
+            gate.command,
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=LIMIT_S,
+            check=False,
+        )
+        passed, output = done.returncode == 0, done.stdout
+    except subprocess.TimeoutExpired as late:
+        passed, output = False, f"{(late.stdout or b'').decode(errors='replace')}\nno end within {LIMIT_S} s"
+    except FileNotFoundError as missing:
+        passed, output = False, f"{missing.filename} is not in .venv: run make setup"
+    return Outcome(gate, passed, time.monotonic() - start, output.strip())
+
+
+def show(outcome):
+    """Print what a finished gate has to say: everything when it failed, its last line when it passed."""
+    if outcome.passed:
+        print(f"   ok, {outcome.seconds:.1f} s: {(outcome.output.splitlines() or ['no output'])[-1]}", flush=True)
+    else:
+        print(f"{outcome.output}\n   FAILED, {outcome.seconds:.1f} s", flush=True)
+
+
+def table(outcomes):
+    """The closing table as text: a line for each gate, then the sum."""
+    rows = [f"  {o.gate.name:<13} {'passed' if o.passed else 'FAILED':<7} {o.seconds:6.1f} s" for o in outcomes]
+    failed = [o.gate.name for o in outcomes if not o.passed]
+    verdict = f"failed: {', '.join(failed)}" if failed else "all passed"
+    rows.append(f"  {len(outcomes)} gates, {sum(o.seconds for o in outcomes):.1f} s, {verdict}")
+    return "\n".join(rows)
+
+
+def chosen(names, every_python):
+    """The gates of these names (all of them for none), in the table's order. SystemExit for an unknown name."""
+    unknown = sorted(set(names) - {gate.name for gate in GATES})
+    if unknown:
+        sys.exit(f"no such gate: {', '.join(unknown)}. There are: {', '.join(gate.name for gate in GATES)}")
+    gates = [gate for gate in GATES if not names or gate.name in names]
+    more = {"ansible-test": ("--every-python",)} if every_python else {}
+    return [Gate(gate.name, gate.command + more.get(gate.name, ())) for gate in gates]
+
+
+def main(arguments):
+    """Run the gates that `arguments` ask for; the exit code: 0 when all of them passed."""
+    outcomes = []
+    for gate in chosen([a for a in arguments if a != "--every-python"], "--every-python" in arguments):
+        print(f"== {gate.name}: {' '.join(gate.command)}", flush=True)
+        outcomes.append(run(gate))
+        show(outcomes[-1])
+    print(f"\n{table(outcomes)}")
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

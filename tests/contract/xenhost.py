@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a test speaks to a Xen host: a module run by Ansible as a user would, and a shell beside it to see what is true."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+ENV = {
+    **os.environ,
+    "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache/collections"),
+    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callback_plugins"),
+}
+WHOLE = {**ENV, "ANSIBLE_STDOUT_CALLBACK": "whole_result", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"}
+BIN = Path(sys.executable).parent
+MINUTES = 60
+LIMIT = 15 * MINUTES  # of one Ansible run: a limit against hanging, not a judgement of speed
+
+# What every guest of a kind is made of here; a test gives it a name and, where it boots from one, a disk.
+DIRECT = {
+    "memory": "160MiB",
+    "vcpus": 1,
+    "kernel": "/var/lib/xen-lab/vmlinuz",
+    "ramdisk": "/var/lib/xen-lab/tiny.cpio.gz",
+    "cmdline": "console=hvc0 quiet",
+}
+# SeaBIOS reads an IDE disk sector by sector, which keeps an emulated host busy for minutes; an AHCI one in runs.
+FROM_DISK = {
+    "type": "hvm",
+    "memory": "192MiB",
+    "vcpus": 1,
+    "serial": "pty",
+    "vnc": {"enabled": False},
+    "extra_config": {"hdtype": "ahci"},
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "pv": {"type": "pv", **DIRECT},
+    "pvh": {"type": "pvh", **DIRECT},
+    "hvm": FROM_DISK,
+    "stubdom": {**FROM_DISK, "stubdom": {"type": "linux"}},
+}
+# A shared machine can be many times slower than an idle one, and libxl's 30 s for a stubdomain are fixed.
+PATIENT = {"ready": {"timeout": 600, "retries": 4}}
+PULL_THE_PLUG = {"shutdown": {"timeout": 5, "force": True}}
+
+
+def playbook(name: str, inventory: Path | None = None, **variables: Any) -> str:
+    """Runs one of the collection's playbooks; its output where it succeeds, the test's failure where it does not."""
+    where = ["-i", str(inventory)] if inventory else ["-i", "localhost,"]
+    argv = [str(BIN / "ansible-playbook"), *where, f"stubdom.xen.{name}", "-e", json.dumps(variables)]
+    done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class Host:
+    """One Xen host of an inventory."""
+
+    def __init__(self, name: str, inventory: Path) -> None:
+        self.name, self.inventory = name, inventory
+
+    # --- what a user does
+
+    def module(self, module: str, check: bool = False, **options: Any) -> dict[str, Any]:
+        """The result of a module, failed or not."""
+        done = subprocess.run(
+            self.command(module, check, options), env=WHOLE, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        assert lines, done.stdout + done.stderr
+        result: dict[str, Any] = json.loads(lines[-1])
+        assert result["outcome"] == "ok" or "code" in result, result
+        result["failed"] = result["outcome"] == "failed"
+        return result
+
+    def command(self, module: str, check: bool, options: dict[str, Any]) -> list[str]:
+        flags = ["--check"] if check else []
+        where = ["-i", str(self.inventory), self.name]
+        given = json.dumps(options) if options else ""
+        return [str(BIN / "ansible"), *where, "-m", f"stubdom.xen.{module}", "-a", given, "--diff", *flags]
+
+    def guest(self, check: bool = False, **options: Any) -> dict[str, Any]:
+        """The result of module guest, which must succeed."""
+        result = self.module("guest", check, **{**PATIENT, **options})
+        assert not result["failed"], json.dumps(result, indent=1)
+        return result
+
+    def refused(self, **options: Any) -> dict[str, Any]:
+        """The result of module guest, which must fail."""
+        result = self.module("guest", **options)
+        assert result["failed"], json.dumps(result, indent=1)
+        return result
+
+    # --- what is true
+
+    def sh(self, command: str) -> str:
+        """The output of a shell command on the host, which must succeed."""
+        argv = [str(BIN / "ansible"), "-i", str(self.inventory), self.name, "-m", "ansible.builtin.raw", "-a", command]
+        done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=LIMIT, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.partition("\n")[2].replace("\r\n", "\n").strip()
+
+    def domains(self) -> list[str]:
+        """The names of all domains, stubdomains included, zombies as (null)."""
+        return [line.split()[0] for line in self.sh("xl list").splitlines()[1:]]
+
+    def domid(self, name: str) -> int:
+        return int(self.sh(f"xl domid {name}"))
+
+    def everything(self) -> str:
+        """All that a task might change: domains, xenstore, files. CPU times and the memory of dom0 aside."""
+        return self.sh(
+            "xl list -v | sed -E 's/ +[0-9]+\\.[0-9] / /'; xenstore-ls -f -p | grep -v -e /memory/ -e /meminfo;"
+            " find /etc/xen /var/lib/xen /tmp -type f | sort | xargs -r md5sum"
+        )
+
+    def settle(self) -> str:
+        """everything(), once a guest that boots has stopped writing: the same twice in a row."""
+        seen, now = "", self.everything()
+        while seen != now:
+            seen, now = now, self.everything()
+        return now
+
+    def disk(self, name: str) -> list[dict[str, Any]]:
+        """A disk of its own for a guest, with a system that boots."""
+        target = f"/var/lib/xen-lab/{name}.img"
+        self.sh(f"cp -n /var/lib/xen-lab/guest.img {target} && echo made")
+        return [{"vdev": "xvda", "target": target, "format": "raw", "access": "rw"}]
+
+    def described(self, kind: str, name: str) -> dict[str, Any]:
+        """The options of a guest of one of KINDS."""
+        return {"name": name, **KINDS[kind], **({} if "kernel" in KINDS[kind] else {"disks": self.disk(name)})}

@@ -1,0 +1,205 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Xen host in memory behind the engine's port: the public methods of XenHost, on virtual time.
+
+A simulator and no mock: commands change a table of domains and a xenstore tree, waiting lets time pass, and what a test
+asserts is the state that is left. test_simulated_host.py holds it against XenHost's signatures and recorded outputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import fnmatch
+from pathlib import Path
+
+from simulated_xen import Hypervisor, SimulatedXenstore, Timeline, Tree
+from simulated_xl import Behaviour, Machine
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.host import Done
+
+RECORDED = Path(__file__).parent / "recorded" / "xen-4.17"
+FIRMWARE = "/usr/lib/xen-4.17/boot"
+FILES = {
+    "/etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+    "/boot/vmlinuz": "kernel",
+    "/boot/initrd": "ramdisk",
+    "/images/disk.img": "disk",
+    f"{FIRMWARE}/qemu-stubdom-linux-kernel": "kernel",
+    f"{FIRMWARE}/qemu-stubdom-linux-rootfs": "ramdisk",
+}
+NEVER_MUTATES = (["xl", "list"], ["xl", "info"])
+
+
+class TaskKilled(BaseException):
+    """What kill -9 of the module's process is to the engine: it never returns from where it was. close() the host then."""
+
+
+class SimulatedHost:
+    """files: path -> text. links: path -> target. commands: every argv that was run."""
+
+    def __init__(self, memory=8192):
+        self.timeline, self.tree = Timeline(), Tree()
+        self.hypervisor = Hypervisor(self.timeline, self.tree, memory)
+        self.files, self.links = dict(FILES), {}
+        self.machine = Machine(self.timeline, self.tree, self.hypervisor, self.files, (RECORDED / "info.txt").read_text())
+        self.commands = []
+        self.locks = {}  # name -> who holds it
+        self.kill_task_in_create = False
+        self.kill_task_at = None  # the number of the command that is not even begun
+        self._connection = None
+        self._write_home_of_dom0()
+
+    def _write_home_of_dom0(self):
+        for path, value in (("name", "Domain-0"), ("device-model/0/state", "running")):
+            self.tree.put(f"/local/domain/0/{path}", value)
+
+    # --- what a test does to the host, and asks of it
+
+    def behave(self, name, *behaviours):
+        """How the guest `name` will behave: one Behaviour for each creation, the last for all that follow."""
+        self.machine.behaviours[name] = list(behaviours)
+
+    def behave_all_well(self):
+        """From now on nothing goes wrong by itself, nor with the domains that are there."""
+        self.machine.kill_create_at = None
+        self.machine.behaviours.clear()
+        self.machine.present.update(dict.fromkeys(self.machine.present, Behaviour()))
+
+    def xl(self, *words):
+        """A person at the host types `xl ...`. Not among the engine's commands."""
+        done = self.run(["xl", *words], 600.0)
+        self.commands.pop()
+        return done
+
+    def mutations(self):
+        """The commands that were run and are no mere look."""
+        return [argv for argv in self.commands if argv[:2] not in NEVER_MUTATES and argv[:3] != ["xl", "create", "-n"]]
+
+    def domains(self):
+        """name -> flags of every domain but dom0."""
+        return {self.machine.name_of(d) or "(null)": dom.flags for d, dom in self.hypervisor.domains.items() if d}
+
+    def domid(self, name):
+        return self.machine.domid_of(name)
+
+    def snapshot(self):
+        """Everything that a task could have changed."""
+        nodes = {path: (node.value, list(node.perms)) for path, node in self.tree.nodes.items()}
+        return copy.deepcopy((self.files, self.links, self.hypervisor.domains, nodes, self.hypervisor.last, self.locks))
+
+    # --- the port
+
+    def run(self, argv, timeout=60.0, gate=None):
+        self.commands.append(list(argv))
+        if len(self.commands) == self.kill_task_at:
+            raise TaskKilled
+        if argv[0] != "xl":
+            raise XenError("program_missing", f"{argv[0]}: no such program on this host", list(argv))
+        process, deadline = self.machine.run(list(argv)), self.now() + timeout
+        try:
+            while process.rc is None:
+                if gate is not None and self._events():
+                    gate.on_event()
+                elif not self.timeline.step(deadline):
+                    raise XenError("program_timeout", f"`{' '.join(argv)}` did not end in time", printable(process.err, 2000))
+        except XenError as failure:
+            process.kill(15)
+            if isinstance(failure.evidence, dict):
+                failure.evidence["said"] = printable(process.err, 2000)
+            raise
+        self._killed_with(process)
+        return Done(process.rc, process.out, process.err)
+
+    def _events(self):
+        return self._connection is not None and self._connection.events
+
+    def _killed_with(self, process):
+        if self.kill_task_in_create and process.argv[:3] == ["xl", "create", "-p"] and process.rc == -9:
+            raise TaskKilled
+
+    def read_file(self, path, limit=1 << 20):
+        return self.files[path][:limit] if path in self.files else None
+
+    def tail(self, path, limit=4096):
+        return printable(self.files[path], limit) if path in self.files else None
+
+    def write_file(self, path, text, mode=0o600):
+        self.files[path] = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+    def keep_copy(self, path, copy):
+        self.files.setdefault(copy, self.files[path])
+
+    def remove(self, path):
+        self.files.pop(path, None)
+        self.links.pop(path, None)
+
+    def link(self, path, target):
+        self.links[path] = target
+
+    def linked(self, path):
+        return self.links.get(path)
+
+    def exists(self, path):
+        return path in self.files or any(name.startswith(path.rstrip("/") + "/") for name in self.files)
+
+    def file_kind(self, path):
+        if path not in self.files:
+            return "block" if path.startswith("/dev/vg0/") else "missing"
+        return "file"
+
+    def find(self, pattern):
+        return sorted(path for path in self.files if fnmatch.fnmatch(path, pattern))
+
+    @contextlib.contextmanager
+    def scratch(self, text):
+        self.write_file("/tmp/stubdom-xen-1.cfg", text)
+        try:
+            yield "/tmp/stubdom-xen-1.cfg"
+        finally:
+            self.remove("/tmp/stubdom-xen-1.cfg")
+
+    def now(self):
+        return self.timeline.now
+
+    def machine_id(self):
+        return self.files["/etc/machine-id"].strip()
+
+    def xenstore(self):
+        if self._connection is None:
+            self._connection = SimulatedXenstore(self.tree, self.timeline)
+        return self._connection
+
+    def close(self):
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def creators(self, path):
+        return [p.pid for p in self.machine.processes if p.rc is None and "create" in p.argv and path in p.argv]
+
+    def end(self, pids):
+        for process in self.machine.processes:
+            if process.pid in pids and process.rc is None:
+                process.kill(15)
+
+    def await_exit(self, pids, deadline):
+        watched = [p for p in self.machine.processes if p.pid in pids]
+        while all(p.rc is None for p in watched) and self.timeline.step(deadline):
+            pass
+
+    @contextlib.contextmanager
+    def lock(self, name, purpose, timeout):
+        end = self.now() + timeout
+        while name in self.locks:
+            if not self.timeline.step(end):
+                raise XenError("locked", f"another task is at work on this guest: {self.locks[name]}")
+        self.locks[name] = purpose
+        try:
+            yield
+        finally:
+            del self.locks[name]
+
+
+__all__ = ["RECORDED", "Behaviour", "SimulatedHost", "TaskKilled"]

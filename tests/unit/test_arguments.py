@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options in the documentation, in the argument spec and in the guest's classes are the same ones."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.stubdom.xen.plugins.module_utils import arguments, plan, rules, spec
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
+
+MODULES = Path(__file__).resolve().parents[2] / "plugins" / "modules"
+
+
+def documented(module):
+    tree = ast.parse((MODULES / f"{module}.py").read_text(encoding="utf-8"))
+    texts = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)}
+    return yaml.safe_load(ast.literal_eval(texts["DOCUMENTATION"]))["options"]
+
+
+def shape(options, more):
+    """What the documentation and the argument spec must say alike of each option; `more` is the key of the nested ones."""
+    return {
+        name: {
+            "type": option.get("type", "str"),
+            "elements": option.get("elements"),
+            "choices": option.get("choices"),
+            "default": option.get("default"),
+            "required": bool(option.get("required")),
+            "options": shape(option.get(more) or {}, more),
+        }
+        for name, option in options.items()
+    }
+
+
+def test_the_documentation_of_guest_is_its_argument_spec():
+    assert shape(documented("guest"), "suboptions") == shape({**arguments.GUEST, **arguments.POLICY}, "options")
+
+
+@pytest.mark.parametrize(
+    ("options", "cls"),
+    [
+        (arguments.GUEST, spec.Guest), (arguments.DISK, spec.Disk), (arguments.NIC, spec.Nic),
+        (arguments.GUEST["device_model"]["options"], spec.DeviceModel), (arguments.GUEST["stubdom"]["options"], spec.Stubdom),
+        (arguments.GUEST["vnc"]["options"], spec.Vnc),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_every_option_has_its_field_and_every_field_its_option(options, cls):
+    assert set(options) == {field.name for field in fields(cls)}
+
+
+def test_no_managed_field_has_a_default():
+    """What is not given is not managed."""
+    assert [name for name, option in arguments.GUEST.items() if "default" in option] == []
+    assert spec.to_options(spec.Guest()) == {}
+
+
+def test_the_defaults_of_the_policy_are_the_engines():
+    said = {name: option.get("default") for name, option in arguments.POLICY.items()}
+    for group in ("ready", "shutdown"):
+        said[group] = {name: option.get("default") for name, option in arguments.POLICY[group]["options"].items()}
+    assert plan.policy_of(said) == plan.Policy()
+
+
+def test_every_row_of_the_table_is_an_option():
+    for option in BY_OPTION:
+        rules.lookup(spec.Guest(), option)
+
+
+def test_secrets_are_marked_for_ansible_too():
+    assert [row.option for row in BY_OPTION.values() if row.secret] == ["vnc.password"]
+    assert arguments.GUEST["vnc"]["options"]["password"]["no_log"]

@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables of docs/ against the tables of the code: what a page says of fields, errors, chains and states is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, observe, plan, readiness
+from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, POLICY
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import CODES
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, MODELLED
+
+ROOT = Path(__file__).resolve().parents[2]
+# The keys of fields that have no key of their own, or none in xl.cfg at all.
+WRITTEN_AS = {"stubdom.type": "device_model_stubdomain_override", "disks": "disk", "nics": "vif"}
+NOT_IN_THE_FILE = {"autostart": "a link in `/etc/xen/auto`", "extra_config": "any other key"}
+
+
+def page(name):
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def tables(text):
+    """Every table of a page as a list of rows, each a list of cells; the line under the head is left out."""
+    found, rows = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif rows:
+            found.append([rows[0], *rows[2:]])
+            rows = []
+    return found
+
+
+def fields_table():
+    """docs/fields.md's table as it has to be."""
+    rows = [["option", "key of xl.cfg", "a change on a running guest takes", "since Xen"]]
+    for field in FIELDS:
+        key = field.key or WRITTEN_AS[field.option]
+        rows.append([f"`{field.option}`", f"`{key}`", field.needs, dotted(field.since)])
+    return rows
+
+
+def test_fields():
+    (found,) = tables(page("fields.md"))
+    wanted = fields_table()
+    assert found == wanted, "docs/fields.md has to say:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
+
+
+def test_every_option_of_a_guest_is_on_the_page():
+    told = {field.option.split(".")[0] for field in FIELDS} | set(NOT_IN_THE_FILE)
+    assert told == set(GUEST)
+    for option, how in NOT_IN_THE_FILE.items():
+        assert f"`{option}`" in page("fields.md") and how in page("fields.md")
+    assert {field.key or WRITTEN_AS[field.option] for field in FIELDS} == MODELLED
+
+
+def test_errors():
+    (found,) = tables(page("errors.md"))
+    told = {row[0].strip("`"): row[1] for row in found[1:]}
+    assert told == CODES, "docs/errors.md: the first two columns are CODES of errors.py"
+    assert all(len(row) == 3 and row[2] for row in found), "and each has something to do"
+
+
+def dotted(version):
+    return ".".join(map(str, version))
+
+
+def test_support_matrix():
+    old, first = dotted(admission.LAST_TRADITIONAL), dotted(admission.FIRST_LINUX)
+    assert [row[1:] for row in tables(page("support-matrix.md"))[0][1:]] == [
+        [first, ""], ["4.2", old], ["4.2", old], [dotted(admission.FIRST_PHY_CDROM), ""],
+    ]  # fmt: skip
+
+
+def chain_rows(kind):
+    """The links of a chain as docs/readiness.md shows them."""
+    for row in readiness.CHAINS[kind]:
+        path = row.path.format(guest="G", stubdom="S")
+        want = "any" if row.want == readiness.ANY else f"`{row.want}`"
+        yield [row.name, row.who, f"`{path}`", want]
+
+
+def test_chains():
+    chains = tables(page("readiness.md"))[0][1:]
+    wanted = [["none", "", "", ""]] * 2
+    for kind in ("qemu", "linux", "minios", "minios-4.5"):
+        wanted += chain_rows(kind)
+    assert [row[1:] for row in chains] == wanted
+    assert set(readiness.CHAINS) == {"none", "restricted", "qemu", "linux", "minios", "minios-4.5"}
+    assert readiness.CHAINS["none"] == readiness.CHAINS["restricted"] == ()
+
+
+def test_every_path_on_the_readiness_page_is_one_that_the_engine_reads():
+    read = {path.strip("`") for kind in readiness.CHAINS for _name, _who, path, _want in chain_rows(kind)}
+    read |= {readiness.failure_node("S"), "/local/domain/S/target", "/local/domain/G/image/device-model-domid"}
+    pattern = r"/local/domain/[SG0]/[a-zA-Z0-9/-]+"
+    told = re.sub(r"^```text\n.*?^```$", "", page("readiness.md"), flags=re.M | re.S)
+    assert set(re.findall(pattern, told)) == read
+
+
+def test_what_happens_to_a_chain_has_the_codes_of_the_engine():
+    assert [row[1].strip("`") for row in tables(page("readiness.md"))[1][1:]] == [*readiness.HINTS]
+
+
+def words(rows):
+    """The word in each row's first cell, and those marked as the default."""
+    found = [re.match(r"`(\w+)`", row[0]).group(1) for row in rows]
+    return found, [word for word, row in zip(found, rows) if "(default)" in row[0]]
+
+
+@pytest.mark.parametrize(("number", "option"), [(0, "state"), (2, "disruption")])
+def test_choices(number, option):
+    found, default = words(tables(page("guests.md"))[number][1:])
+    assert sorted(found) == sorted(POLICY[option]["choices"])
+    assert default == [POLICY[option]["default"]]
+
+
+def test_the_words_for_what_is_found():
+    rows = tables(page("guests.md"))[1][1:]
+    assert {word: row[1] for word, row in zip(words(rows)[0], rows)} == observe.WORDS
+
+
+def test_what_a_task_does_about_what_is_found():
+    for word, _means, told in ([cell.strip("`") for cell in row] for row in tables(page("guests.md"))[1][1:]):
+        done = plan.POWER["running"].get(word, ())
+        assert ("clears" in told, "shuts it down" in told) == ("clear" in done, "shutdown" in done), word
+        assert bool(re.search("starts|makes", told)) == ("create" in done), word
+        assert ("unpauses" in told) == ("unpause" in done and "create" not in done), word
+        assert (told.startswith("leaves"), told.startswith("is refused")) == (word == "running", word == "opaque")

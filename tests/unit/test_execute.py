@@ -1,0 +1,447 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lives of guests on the simulated host: what a task does, what it does again, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+from simulated_host import Behaviour, SimulatedHost
+from stories import DISK, HVM, KINDS, PVH, STUBDOM, by_hand, failure, preview, settle, steps, task
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+
+RUNS = "-b----"
+HELD = "--p---"
+LEAST_HVM = 'name = "shop"\ntype = "hvm"\nmemory = 192\ndisk = ["vdev=xvda,format=raw,access=rw,target=/images/disk.img"]\n'
+
+
+@pytest.fixture
+def host():
+    """After every story: no guest was let run before its device model was up."""
+    host = SimulatedHost()
+    yield host
+    assert host.machine.unsafe == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_life_of_a_guest(host, kind):
+    guest = KINDS[kind]
+    name = guest["name"]
+
+    made = preview(host, guest)
+    done = task(host, guest)
+    assert steps(done) == ["store", "create", "await", "unpause"]
+    assert (done["plan_digest"], done["diff"]) == (made["plan_digest"], made["diff"])
+    assert (done["guest"]["state"], host.domains()[name]) == ("running", RUNS)
+    settle(host, guest)
+
+    held = task(host, guest, state="paused")
+    assert (steps(held), host.domains()[name]) == (["pause"], HELD)
+    settle(host, guest, state="paused")
+    task(host, guest)
+    assert host.domains()[name] == RUNS
+
+    halted = task(host, guest, state="halted")
+    assert (steps(halted), halted["guest"]["state"], host.domains()) == (["shutdown"], "halted", {})
+    settle(host, guest, state="halted")
+    settle(host, guest, state="present")
+
+    started = task(host, guest)
+    assert steps(started) == ["create", "await", "unpause"]
+    assert started["guest"]["uuid"] == done["guest"]["uuid"]
+
+    gone = task(host, {"name": name}, state="absent")
+    assert (steps(gone), gone["guest"]["state"], host.domains()) == (["shutdown", "forget"], "absent", {})
+    settle(host, {"name": name}, state="absent")
+    assert "/images/disk.img" in host.files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_present_alone_makes_a_file_and_no_domain(host, kind):
+    assert steps(task(host, KINDS[kind], state="present")) == ["store"]
+    assert host.domains() == {}
+    settle(host, KINDS[kind], state="present")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_paused_from_nothing_is_made_and_ready_and_held(host, kind):
+    done = task(host, KINDS[kind], state="paused")
+    assert steps(done) == ["store", "create", "await"]
+    assert host.domains()[KINDS[kind]["name"]] == HELD
+    settle(host, KINDS[kind], state="paused")
+    assert steps(task(host, KINDS[kind])) == ["await", "unpause"]
+
+
+def test_the_readiness_of_a_guest_with_a_stubdomain_is_told_link_by_link(host):
+    links = task(host, STUBDOM)["readiness"]
+    assert [(link["link"], link["domain"], link["path"], link["value"]) for link in links] == [
+        ("qmp-proxy", 0, "/local/domain/0/device-model/2/qmp-proxy-state", "running"),
+        ("console-backend", 0, "/local/domain/0/device-model/2/state", "running"),
+        ("device-model", 2, "/local/domain/2/device-model/1/state", "running"),
+        ("qmp", 2, "/local/domain/2/device-model/1/qmp-vchan/event-channel", "9"),
+    ]
+    after = [link["after_s"] for link in links]
+    assert after == sorted(after)
+    assert 12 < after[2] < after[3] < 14
+    assert [link["after_s"] for link in settle(host, STUBDOM)["readiness"]] == [None] * 4
+
+
+def test_a_change_waits_until_it_is_allowed_to_take_what_it_takes(host):
+    first = task(host, HVM)
+    waiting = task(host, HVM, memory="256MiB")
+    assert steps(waiting) == ["store"]
+    assert [(p["field"], p["from"], p["to"], p["needs"]) for p in waiting["pending"]] == [
+        ("memory", 192 << 20, 256 << 20, "recreate"), ("max_memory", 192 << 20, 256 << 20, "recreate"),
+    ][: len(waiting["pending"])]  # fmt: skip
+    assert settle(host, HVM, memory="256MiB")["pending"] == waiting["pending"]
+    assert host.domid("shop") == first["guest"]["domid"]
+
+    done = task(host, HVM, memory="256MiB", disruption="recreate")
+    assert steps(done) == ["shutdown", "create", "await", "unpause"]
+    assert done["pending"] == []
+    assert host.domid("shop") != first["guest"]["domid"]
+    assert done["guest"]["uuid"] == first["guest"]["uuid"]
+    assert done["guest"]["spec"]["nics"] == first["guest"]["spec"]["nics"]
+    settle(host, HVM, memory="256MiB", disruption="recreate")
+
+
+def test_a_domain_that_never_ran_is_made_anew_whatever_the_ceiling(host):
+    task(host, PVH, state="paused")
+    assert steps(task(host, PVH, state="paused", memory="256MiB", disruption="none")) == ["store", "discard", "create", "await"]
+    assert host.domains() == {"web": HELD}
+
+
+def test_a_change_of_a_halted_guest_is_a_change_of_its_file(host):
+    task(host, PVH, state="halted")
+    done = task(host, PVH, state="halted", memory="256MiB")
+    assert (steps(done), done["pending"]) == (["store"], [])
+    assert "memory = 256" in host.files["/etc/xen/web.cfg"]
+
+
+def test_what_a_task_does_not_say_stays_as_it_is(host):
+    task(host, {**HVM, "boot": "c", "cpus": "0-1"})
+    settle(host, {"name": "shop"})
+    settle(host, {"name": "shop", "memory": "192MiB"})
+    assert 'cpus = "0-1"' in host.files["/etc/xen/shop.cfg"]
+
+
+def test_autostart_is_a_link_and_goes_with_the_guest(host):
+    assert steps(task(host, PVH, autostart=True))[:2] == ["store", "autostart"]
+    assert host.links == {"/etc/xen/auto/web.cfg": "/etc/xen/web.cfg"}
+    settle(host, PVH, autostart=True)
+    settle(host, PVH)
+    assert steps(task(host, PVH, autostart=False)) == ["autostart"]
+    task(host, PVH, autostart=True)
+    task(host, PVH, state="absent")
+    assert host.links == {}
+
+
+# --- guests of others
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LEAST_HVM,
+        LEAST_HVM + 'cpus = "0-1"\nvcpus = 2\non_crash = "rename-restart"\nvif = ["bridge=xenbr0,rate=10Mb/s"]\nvnc = 0\n',
+        'name = "shop"\ntype = "pvh"\nmemory = 192\nmaxmem = 256\nkernel = "/boot/vmlinuz"\n',
+        LEAST_HVM + 'device_model_version = "qemu-xen"\ndevice_model_stubdomain_override = 1\n',
+        LEAST_HVM.replace("format=raw,access=rw,target=/images/disk.img", "devtype=cdrom"),
+    ],
+    ids=["least", "more", "pvh", "stubdom", "empty-cdrom"],
+)
+@pytest.mark.parametrize("filed", [True, False], ids=["with its file", "without a file"])
+def test_a_guest_made_by_hand_is_adopted_as_it_is(host, text, filed):
+    """Its file is written, the domain is left alone, and nothing is said to be otherwise than described."""
+    domid = by_hand(host, "shop", text)
+    if filed:
+        host.files["/etc/xen/shop.cfg"] = text
+    preview(host, {"name": "shop"})
+    done = task(host, {"name": "shop"})
+    assert (steps(done), done["pending"]) == (["store"], [])
+    assert (host.domid("shop"), host.domains()["shop"]) == (domid, RUNS)
+    settle(host, {"name": "shop"})
+    if filed:
+        assert host.files["/etc/xen/shop.cfg.before-stubdom.xen"] == text
+    assert steps(task(host, {"name": "shop"}, state="halted")) == ["shutdown"]
+    assert steps(task(host, {"name": "shop"})) == ["create", "await", "unpause"]
+
+
+def test_guests_that_are_not_named_are_not_touched(host):
+    others = [by_hand(host, "shop", LEAST_HVM), by_hand(host, "mine", LEAST_HVM.replace("shop", "mine"), run=False)]
+    task(host, STUBDOM)
+    task(host, STUBDOM, state="absent")
+    assert [host.domid("shop"), host.domid("mine")] == others
+    assert host.domains() == {"shop": RUNS, "mine": HELD}
+
+
+def test_a_guest_whose_name_looks_like_a_stubdomains_is_nobodys_leftover(host):
+    """xl lets a person call a guest vault-dm. It is no stubdomain: it has no target, and libxl keeps its configuration."""
+    domid = by_hand(host, "vault-dm", LEAST_HVM.replace("shop", "vault-dm"))
+    task(host, STUBDOM, state="halted")
+    assert host.domid("vault-dm") == domid
+    assert host.domains() == {"vault-dm": RUNS}
+
+
+def test_a_stubdomain_that_serves_a_renamed_guest_is_not_swept(host):
+    task(host, STUBDOM)
+    host.tree.put("/local/domain/1/name", "treasury")  # xl rename, killed before it renamed the stubdomain
+    assert steps(task(host, STUBDOM, state="halted")) == []
+    assert sorted(host.domains()) == ["treasury", "vault-dm"]
+
+
+@pytest.mark.parametrize("moment", [0.015, 0.025, 0.035])
+def test_a_guest_that_somebody_makes_by_that_name_meanwhile_is_theirs(host, moment):
+    """Seen before the next step, or by xl, which makes no second one. It is not what this task made, and it stays."""
+    host.files["/root/web.cfg"] = 'name = "web"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n'
+    host.timeline.after(moment, lambda: host.machine.run(["xl", "create", "-p", "/root/web.cfg"]))
+    assert failure(host, PVH).code in ("create_failed", "step_failed")
+    host.timeline.pass_time(5)
+    assert (host.domains(), host.domid("web")) == ({"web": HELD}, 1)
+
+
+def test_a_stubdomain_that_serves_nobody_is_swept(host):
+    task(host, STUBDOM)
+    guest = host.domid("vault")
+    host.tree.remove(f"/local/domain/{guest}")
+    host.files.pop(host.machine.userdata(guest))
+    del host.hypervisor.domains[guest]
+    host.machine.pulses.clear()
+    assert preview(host, STUBDOM)["leftovers"][0]["name"] == "vault-dm"
+    assert steps(task(host, STUBDOM)) == ["sweep", "create", "await", "unpause"]
+    assert sorted(host.domains()) == ["vault", "vault-dm"]
+    settle(host, STUBDOM)
+
+
+# --- check mode, approval
+
+
+def test_only_the_plan_that_was_shown_is_done(host):
+    shown = preview(host, PVH)["plan_digest"]
+    error = failure(host, PVH, memory="256MiB", expect_plan=shown)
+    assert error.code == "plan_changed"
+    assert host.mutations() == []
+    assert "/etc/xen/web.cfg" not in host.files
+    task(host, PVH, expect_plan=shown)
+    assert host.domains() == {"web": RUNS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("state", ["running", "paused", "halted", "present", "absent"])
+@pytest.mark.parametrize("before", ["running", "paused", "halted", "absent"])
+def test_check_mode_says_what_is_then_done(host, kind, before, state):
+    guest = KINDS[kind]
+    task(host, guest, state=before)
+    shown = preview(host, guest, state=state)
+    done = task(host, guest, state=state, expect_plan=shown["plan_digest"])
+    assert (done["plan"], done["pending"], done["changed"]) == (shown["plan"], shown["pending"], shown["changed"])
+    settle(host, guest, state=state)
+
+
+# --- what goes wrong
+
+
+def test_libxls_own_limit_is_met_by_another_try(host):
+    """libxl gives a stubdomain 30 s and nobody can give it more; on a busy host the second try may do."""
+    host.behave("vault", Behaviour(stubdom_ready=None), Behaviour())
+    done = task(host, STUBDOM, ready={"retries": 1})
+    assert done["guest"]["state"] == "running"
+    assert sorted(host.domains()) == ["vault", "vault-dm"]
+    assert host.now() - 1000 < 60
+    settle(host, STUBDOM)
+
+
+def test_a_stubdomain_that_never_answers(host):
+    host.behave("vault", Behaviour(stubdom_ready=None))
+    error = failure(host, STUBDOM, ready={"retries": 1})
+    assert error.code == "readiness_timeout"
+    assert (error.evidence["link"], error.evidence["observed"]) == ("device-model", None)
+    assert "startup timed out" in error.evidence["said"]
+    assert (host.domains(), error.evidence["left"]["state"]) == ({}, "halted")
+
+
+def test_a_deadline_of_ones_own_ends_the_wait(host):
+    host.behave("vault", Behaviour(stubdom_ready=25))
+    error = failure(host, STUBDOM, ready={"timeout": 10.0, "retries": 0})
+    assert error.code == "readiness_timeout"
+    assert 10 <= host.now() - 1000 < 13
+    assert host.domains() == {}
+
+
+def test_a_stubdomain_that_says_why_it_gives_up(host):
+    host.behave("vault", Behaviour(stubdom_ready=None, stubdom_dies=5, stubdom_error="QEMU exited 1"))
+    error = failure(host, STUBDOM)
+    assert error.code == "stubdom_failed"
+    assert "QEMU exited 1" in error.msg
+    assert "stubdom: QEMU exited 1" in error.evidence["logs"][0]["tail"]
+    assert host.domains() == {}
+    assert host.now() - 1000 < 5 + 2 + 2  # since its start; then its remains are cleared
+
+
+@pytest.mark.parametrize("end", ["-", "c"], ids=["powers off", "crashes"])
+def test_a_stubdomain_that_dies_while_it_is_waited_for(host, end):
+    host.behave("vault", Behaviour(stubdom_ready=None, stubdom_dies=5, stubdom_end=end))
+    assert failure(host, STUBDOM).code == "reporter_died"
+    assert host.domains() == {}
+    assert host.now() - 1000 < 5 + 2 + 2
+
+
+def test_a_stubdomain_that_dies_between_report_and_proxy(host):
+    """The node says running, nobody serves the guest any more: the value alone proves nothing."""
+    host.behave("vault", Behaviour(qmp_proxy=False, stubdom_dies=20))
+    assert failure(host, STUBDOM, ready={"retries": 0}).code == "reporter_died"
+    assert host.domains() == {}
+
+
+def test_a_stubdomain_that_reports_below_domain_0_is_not_believed(host):
+    """Where Xen up to 4.5 had it, and where a QEMU of dom0 might write."""
+    host.behave("vault", Behaviour(stubdom_writes_in="dom0"))
+    assert failure(host, STUBDOM, ready={"retries": 0}).code == "readiness_timeout"
+
+
+def test_no_proxy_in_the_stubdomain_means_that_unpause_is_not_even_tried(host):
+    host.behave("vault", Behaviour(qmp_proxy=False))
+    error = failure(host, STUBDOM, ready={"timeout": 40.0, "retries": 0})
+    assert (error.code, error.evidence["link"]) == ("readiness_timeout", "qmp")
+    assert not any(argv[1] == "unpause" for argv in host.commands)
+    assert host.domains() == {}
+
+
+def test_what_failed_is_kept_when_told_so(host):
+    host.behave("vault", Behaviour(qmp_proxy=False))
+    failure(host, STUBDOM, ready={"timeout": 40.0, "retries": 0, "on_failure": "keep"})
+    assert host.domains() == {"vault": HELD, "vault-dm": RUNS}
+
+
+def test_a_qemu_in_dom0_that_exits_at_once(host):
+    host.behave("shop", Behaviour(qemu_exits=True))
+    error = failure(host, HVM)
+    assert error.code == "create_failed"
+    assert "did not start: -3" in error.msg
+    assert host.domains() == {}
+
+
+def test_unpause_that_exits_0_and_did_nothing_is_an_error(host):
+    host.behave("shop", Behaviour(unpause_works=False))
+    error = failure(host, HVM)
+    assert (error.code, error.evidence["step"], error.evidence["state"]) == ("step_failed", "unpause", "paused")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "options", "code"),
+    [
+        (Behaviour(), {}, None),
+        (Behaviour(pv_control=False), {}, None),
+        (Behaviour(ignores_shutdown=True), {}, "shutdown_timeout"),
+        (Behaviour(ignores_shutdown=True), {"shutdown": {"force": True}}, None),
+    ],
+    ids=["listens", "knows ACPI only", "does not listen", "does not listen, force"],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_a_guest_is_halted(host, kind, behaviour, options, code):
+    guest = KINDS[kind]
+    host.behave(guest["name"], behaviour)
+    task(host, guest)
+    before = host.now()
+    if code:
+        assert failure(host, guest, state="halted", **options).code == code
+        assert host.domains()[guest["name"]] == RUNS
+        assert 120 <= host.now() - before < 125
+    else:
+        task(host, guest, state="halted", **options)
+        assert host.domains() == {}
+
+
+def test_a_guest_that_shut_itself_down_is_started_again(host):
+    task(host, PVH)
+    host.hypervisor.shut_down(host.domid("web"))
+    host.timeline.pass_time(5)
+    assert host.domains() == {}
+    assert steps(task(host, PVH)) == ["create", "await", "unpause"]
+
+
+def test_unless_it_is_to_be_kept_for_somebody_to_look_at(host):
+    guest = {**PVH, "on_poweroff": "preserve"}
+    task(host, guest)
+    host.hypervisor.shut_down(host.domid("web"))
+    host.timeline.pass_time(5)
+    done = settle(host, guest)
+    assert [item["field"] for item in done["pending"]] == ["state"]
+    assert done["guest"]["state"] == "shutdown"
+
+
+def test_a_guest_that_is_restarted_when_it_powers_off_can_be_halted(host):
+    """xl's monitor obeys on_poweroff for a shutdown that was asked for, too: it is ended first."""
+    guest = {**PVH, "on_poweroff": "restart"}
+    task(host, guest)
+    assert steps(task(host, guest, state="halted")) == ["shutdown"]
+    host.timeline.pass_time(10)
+    assert host.domains() == {}
+
+
+def test_a_guest_whose_xl_monitor_is_gone_is_cleared_and_started(host):
+    task(host, PVH)
+    for process in host.machine.processes:
+        process.kill(9)
+    host.hypervisor.shut_down(host.domid("web"))
+    assert steps(task(host, PVH)) == ["clear", "create", "await", "unpause"]
+
+
+def test_a_stubdomain_that_dies_under_a_running_guest(host):
+    """libxl does not notice. The guest is degraded: only a new start helps, and the next task does it."""
+    task(host, STUBDOM)
+    host.xl("destroy", "vault-dm")
+    host.machine.pulses.clear()
+    preview(host, STUBDOM)
+    done = task(host, STUBDOM)
+    assert steps(done) == ["shutdown", "create", "await", "unpause"]
+    assert sorted(host.domains()) == ["vault", "vault-dm"]
+    settle(host, STUBDOM)
+
+
+def test_a_guest_whose_device_model_does_not_answer_is_not_guessed_at(host):
+    task(host, HVM)
+    host.machine.pulses.clear()
+    assert failure(host, HVM).code == "opaque"
+    task(host, HVM, state="halted")
+    assert host.domains() == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"disks": [{**DISK, "target": "/images/none.img"}]}, "file_unreadable"),
+        ({"memory": "64GiB"}, "not_enough_memory"),
+        ({"device_model": {"version": "qemu_xen_traditional"}, "stubdom": {"type": "minios"}}, "no_stubdom_image"),
+        ({"firmware": "nonsense"}, "cfg_refused"),
+        ({"uuid": "00000000-0000-4000-8000-000000000001"}, "uuid_in_use"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_the_host_cannot_give_is_refused_before_anything_is_touched(host, change, code):
+    by_hand(host, "other", LEAST_HVM.replace("shop", "other") + 'uuid = "00000000-0000-4000-8000-000000000001"\n')
+    guest, before = {**HVM, **change}, host.snapshot()
+    with pytest.raises(XenError) as shown:
+        preview(host, guest)
+    assert shown.value.code == failure(host, guest).code == code
+    assert host.snapshot() == before
+
+
+def test_another_task_on_the_same_guest_is_waited_for(host):
+    host.locks["web"] = "guest web: running"
+    host.timeline.after(20, lambda: host.locks.pop("web"))
+    task(host, PVH)
+    assert host.now() - 1000 > 20
+    host.locks["web"] = "guest web: running"
+    assert failure(host, PVH).code == "locked"
+
+
+def test_a_running_guest_whose_devices_have_no_option_is_not_adopted_without_them(host):
+    """Its file would lack them, and with them the next start: nothing of a guest is lost."""
+    host.files["/root/handmade.cfg"] = (
+        'name="handmade"\ntype="pvh"\nmemory=160\nvcpus=1\nkernel="/boot/vmlinuz"\nchannel=["connection=pty,name=org.agent"]\n'
+    )
+    host.xl("create", "/root/handmade.cfg")
+    with pytest.raises(XenError) as refused:
+        task(host, {"name": "handmade"})
+    assert refused.value.code == "cannot_adopt" and "extra_config.channel" in refused.value.hint

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From state and wish to steps: cases/plans.yml, and what holds for every plan there can be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables import cases
+
+from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import WORDS, State, Stored
+from ansible_collections.stubdom.xen.plugins.module_utils.plan import POWER, RENEW, Policy, make, policy_of
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import ANY_WORD, DISRUPTIONS, STEPS, disruption_rank
+
+GUEST = Guest(name="web", type="pvh")
+WISHES = ["running", "paused", "halted", "present", "absent"]
+SITUATIONS = [*WORDS, "fresh"]
+
+
+def change(number=0, needs="recreate"):
+    return Change(("memory", "vcpus", "kernel")[number], 1, 2, needs)
+
+
+def state(situation, leftovers=0, autostart=False):
+    word = "paused" if situation == "fresh" else situation
+    there = word not in ("absent", "halted")
+    domain = Domain(7, "web", "u", 0, 1, 0.0 if situation == "fresh" else 9.0, "------") if there else None
+    stored = None if word == "absent" else Stored("/etc/xen/web.cfg", "", True, GUEST)
+    others = tuple(Domain(8 + n, "web-dm", "v", 0, 1, 0.0, "--p---") for n in range(leftovers))
+    return State("web", word, stored, autostart, domain, None, None, None, None, others, ())
+
+
+def plan_of(situation, wish, changes=(), disruption="hotplug", wanted=GUEST, leftovers=0, autostart=None):
+    policy = Policy(state=wish, disruption=disruption)
+    return make(policy, state(situation, leftovers), None if wish == "absent" else wanted, (), changes, autostart)
+
+
+@pytest.mark.parametrize("case", cases("plans"))
+def test_planned(case):
+    changes = [change(n) for n in range(case.get("changes", 0))]
+    wanted = Guest(name="web", **({case["keeps"]: "preserve"} if "keeps" in case else {}))
+    wish = (case["is"], case["wants"], changes, case.get("disruption", "hotplug"), wanted, case.get("leftovers", 0))
+    if "error" in case:
+        with pytest.raises(XenError) as refused:
+            plan_of(*wish)
+        assert refused.value.code == case["error"]
+        return
+    plan = plan_of(*wish)
+    assert [step.step for step in plan.steps] == case["steps"]
+    assert len(plan.pending) == case.get("pending", 0)
+
+
+ANY_PLAN = {
+    "situation": st.sampled_from(SITUATIONS), "wish": st.sampled_from(WISHES), "disruption": st.sampled_from(DISRUPTIONS),
+    "changes": st.lists(st.builds(change, st.integers(0, 2), st.sampled_from(DISRUPTIONS)), max_size=3),
+    "leftovers": st.integers(0, 1), "autostart": st.none() | st.booleans(),
+    "wanted": st.builds(Guest, name=st.just("web"), on_crash=st.sampled_from([None, "preserve"])),
+}  # fmt: skip
+
+
+def planned(**wish):
+    try:
+        return plan_of(**wish)
+    except XenError as refused:
+        assert refused.code == "opaque"
+        return None
+
+
+@given(st.fixed_dictionaries(ANY_PLAN))
+def test_no_plan_lets_a_guest_run_that_was_not_awaited_since(wish):
+    """Between a domain's making (or the plan's beginning) and each unpause there is an await."""
+    ready = False
+    for step in (planned(**wish) or plan_of("halted", "present")).steps:
+        assert step.step != "unpause" or ready
+        ready = step.step == "await" or (ready and step.step not in ("create", "clear", "shutdown", "discard", "pause"))
+
+
+@given(st.fixed_dictionaries(ANY_PLAN))
+def test_no_change_of_a_guest_that_ran_disrupts_it_more_than_is_allowed(wish):
+    """What a task's state asks for is done; what its description asks for is done up to the ceiling, or waits."""
+    plan, asked = planned(**wish), planned(**{**wish, "changes": []})
+    if plan is None or wish["situation"] == "fresh":
+        return
+    for step in set(plan.steps) - set(asked.steps):
+        assert all(disruption_rank(c.needs) <= disruption_rank(wish["disruption"]) for c in wish["changes"]), step
+    assert {p["field"] for p in plan.pending} <= {c.field for c in wish["changes"]} | {"state"}
+
+
+@given(st.fixed_dictionaries(ANY_PLAN))
+def test_each_change_of_a_live_guest_is_done_or_waits(wish):
+    plan = planned(**wish)
+    stays = plan is not None and wish["situation"] in ("running", "paused", "fresh") and wish["wish"] not in ("halted", "absent")
+    if stays and wish["changes"]:
+        renewed = any(step.step == "create" for step in plan.steps)
+        assert renewed or {p["field"] for p in plan.pending} == {c.field for c in wish["changes"]}
+
+
+@given(st.fixed_dictionaries(ANY_PLAN))
+def test_each_step_may_begin_where_the_one_before_may_end(wish):
+    """Walked through in the rows of steps.py: from the guest's word to the wish's, never out of the table."""
+    plan = planned(**wish)
+    words = {"paused" if wish["situation"] == "fresh" else wish["situation"]}
+    for step in plan.steps if plan else ():
+        row = STEPS[step.step]
+        assert words & set(row.before), (step.step, words)
+        words = words if row.after == ANY_WORD else set(row.after)
+    if plan and any(step.step in ("create", "unpause", "shutdown", "forget", "pause") for step in plan.steps):
+        goal = {"present": {"running", "paused", "halted", "absent"}, "halted": {"halted", "absent"}}.get(
+            wish["wish"], {wish["wish"]}
+        )
+        assert words & goal or words == {"absent", "halted"}
+
+
+@given(st.fixed_dictionaries(ANY_PLAN))
+def test_one_wish_has_one_plan_and_one_digest(wish):
+    plan = planned(**wish)
+    if plan is not None:
+        assert (plan, plan.digest) == (planned(**wish), planned(**wish).digest)
+
+
+def test_a_digest_tells_plans_apart():
+    plans = [
+        plan_of("running", "running"), plan_of("running", "halted"), plan_of("halted", "running"),
+        plan_of("halted", "running", wanted=Guest(name="web", vcpus=2)), plan_of("running", "running", [change()]),
+        plan_of("running", "running", [change()], "recreate"), plan_of("running", "running", [change(1)]),
+    ]  # fmt: skip
+    assert len({plan.digest for plan in plans}) == len(plans)
+
+
+def test_the_tables_speak_of_words_and_steps_that_exist():
+    for ways in [*POWER.values(), RENEW]:
+        assert set(ways) <= set(SITUATIONS)
+        assert {name for names in ways.values() for name in names} <= set(STEPS)
+    assert set(ANY_WORD) == set(WORDS)
+    assert all(row.disrupts in DISRUPTIONS and set(row.before) | set(row.after) <= set(WORDS) for row in STEPS.values())
+
+
+def test_what_a_task_does_not_say_of_its_policy_keeps_its_default():
+    assert policy_of({"name": "web"}) == policy_of({"ready": {}, "shutdown": None, "disruption": None}) == Policy()
+    assert policy_of({"ready": {"retries": 0}, "shutdown": {"force": True}}) == Policy(ready_retries=0, shutdown_force=True)

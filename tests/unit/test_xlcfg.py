@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""xl.cfg: what its grammar takes and refuses (asked of xl 4.17 where it is told), and that what is written is read back."""
+
+from __future__ import annotations
+
+import pytest
+from generated import ANYTHING, EXTRA, guests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import number
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic
+
+TAKEN = {
+    "plain": ("a = 1\n", {"a": "1"}),
+    "no newline at the end": ("a = 1", {"a": "1"}),
+    "both quotes": ("a = \"x\"; b = 'y'\n", {"a": "x", "b": "y"}),
+    "the other quote inside": ('a = "it\'s"\n', {"a": "it's"}),
+    "escapes": (r'a = "q\" b\\ n\n t\t e\'"' + "\n", {"a": "q\" b\\ n\n t\t e'"}),
+    "a comment": ("a = 1 # b = 2\n# c = 3\n", {"a": "1"}),
+    "a hash in a string": ('a = "# no comment"\n', {"a": "# no comment"}),
+    "hex and octal": ("a = 0x10; b = 010\n", {"a": "0x10", "b": "010"}),
+    "a list": ('a = [ "x", 1, ]\n', {"a": ["x", "1"]}),
+    "a list over lines": ('a = [\n "x",\n # why\n "y"\n]\n', {"a": ["x", "y"]}),
+    "an empty list": ("a = []\n", {"a": []}),
+    "a list in a list": ('a = [ [ "x" ], [ ] ]\n', {"a": [["x"], []]}),
+    "the last one wins": ("a = 1\na = 2\n", {"a": "2"}),
+    "strings added": ('a = "x"\na += "y"\n', {"a": "xy"}),
+    "lists added": ('a = ["x"]\na += ["y"]\n', {"a": ["x", "y"]}),
+    "added to nothing": ('a += "x"\n', {"a": "x"}),
+    "dots and underscores in a key": ("a.b_c9 = 1\n", {"a.b_c9": "1"}),
+    "empty lines and blanks": ("\n\n  a\t=  1  \n;;\n", {"a": "1"}),
+    "other alphabets": ('a = "é✓"\n', {"a": "é✓"}),
+    "nothing": ("", {}),
+}
+REFUSED = {
+    "an open string": 'name = "x\n',
+    "an open list": 'a = ["x"\n',
+    "a carriage return": 'a = "x"\r\n',
+    "a comment without an end": "a = 1\n# why",
+    "a negative number": "a = -1\n",
+    "a number escaped in hex": 'a = "\\x41"\n',
+    "an unknown escape": 'a = "\\q"\n',
+    "two strings in a row": "a = 'it''s'\n",
+    "no value": "a =\n",
+    "no key": "= 1\n",
+    "a capital in a key": "A = 1\n",
+    "two settings on a line": "a = 1 b = 2\n",
+    "a comma alone": "a = [ , ]\n",
+    "Python": "import os\n",
+    "a string added to a list": 'a = ["x"]\na += "y"\n',
+    "a list added to a string": 'a = "x"\na += ["y"]\n',
+    "a number added to a number": "a = 1\na += 2\n",
+}
+UNREADABLE = {
+    "a number that is none": 'memory = "64x"\n',
+    "no octal number": "vcpus = 08\n",
+    "no hex number": "vcpus = 0x\n",
+    "a list where one value belongs": 'kernel = ["a", "b"]\n',
+    "one value where a list belongs": 'disk = "vdev=xvda,target=/a"\n',
+    "a list in the list": 'vif = [ ["bridge=b"] ]\n',
+    "half a size": "memory = 0\n",
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_grammar_takes(name):
+    text, values = TAKEN[name]
+    assert xlcfg.parse(text) == values
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_grammar_refuses(name):
+    with pytest.raises(XenError) as refused:
+        xlcfg.parse(REFUSED[name])
+    assert refused.value.code == "cfg_syntax"
+    assert refused.value.evidence["line"] in (1, 2)
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_file_whose_values_xl_would_only_warn_about_is_not_half_read(name):
+    """xl ignores such a setting with a warning: what the file's author wanted is not what xl makes of it."""
+    with pytest.raises(XenError):
+        xlcfg.read('name = "x"\n' + UNREADABLE[name])
+
+
+@pytest.mark.parametrize(("text", "value"), [("16", 16), ("0x10", 16), ("010", 8), ("0", 0)])
+def test_numbers_are_read_as_strtol_does(text, value):
+    assert number(text) == value
+
+
+@given(guests())
+def test_what_is_written_is_read_back(guest):
+    assert xlcfg.read(xlcfg.render(guest)) == guest
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z][._0-9a-z]{0,5}", fullmatch=True), EXTRA, max_size=4))
+def test_values_written_are_the_values_parsed(values):
+    text = "".join(f"{key} = {xlcfg.quote(value, key)}\n" for key, value in values.items())
+
+    def spelled(value):
+        return [spelled(item) for item in value] if isinstance(value, list) else str(value)
+
+    assert xlcfg.parse(text) == {key: spelled(value) for key, value in values.items()}
+
+
+@given(ANYTHING)
+def test_any_text_is_refused_or_comes_back(text):
+    """As a plain value, in each part of a disk and of a NIC, and as an option of them; and it can be put into a file."""
+    disks = [Disk("xvda", target=text or None), Disk("xvda", script=text), Disk("xvda", options=(text,))]
+    guests = [Guest(cmdline=text), Guest(extra_config={"acpi": text}), Guest(nics=(Nic(bridge=text),)),
+              Guest(nics=(Nic(options=(text,)),)), *(Guest(disks=(disk,)) for disk in disks)]  # fmt: skip
+    for guest in guests:
+        try:
+            written = xlcfg.render(guest)
+        except XenError as refused:
+            assert refused.code == "invalid_input"
+            continue
+        written.encode("utf-8", "surrogateescape")
+        assert xlcfg.read(written) == guest
+
+
+@pytest.mark.parametrize(
+    ("text", "disk"),
+    [
+        ("/dev/vg0/a,raw,xvda,rw", Disk(target="/dev/vg0/a", format="raw", vdev="xvda", access="rw")),
+        ("phy:/dev/vg0/a,xvda,w", Disk(target="/dev/vg0/a", vdev="xvda", access="rw")),
+        ("file:/a.img,hda,r", Disk(target="/a.img", vdev="hda", access="ro")),
+        ("qcow2:/a,xvda,w", Disk(target="/a", format="qcow2", vdev="xvda", access="rw")),
+        ("/a.iso,,hdc:cdrom,r", Disk(target="/a.iso", vdev="hdc", devtype="cdrom", access="ro")),
+        ("vdev=hdc,access=ro,devtype=cdrom", Disk(vdev="hdc", access="ro", devtype="cdrom")),
+        ("cdrom,vdev=hdc", Disk(vdev="hdc", devtype="cdrom")),
+        ("vdev=xvda,discard,target=/a,b c ", Disk(vdev="xvda", options=("discard",), target="/a,b c ")),
+        (" vdev=xvda , access=rw , target=/a", Disk(vdev="xvda", access="rw", target="/a")),
+        ("/a,,xvda", Disk(target="/a", vdev="xvda")),
+    ],
+)
+def test_every_spelling_of_a_disk(text, disk):
+    assert xlcfg.read(f'disk = ["{text}"]\n').disks == (disk,)
+
+
+@pytest.mark.parametrize(
+    ("text", "nic"),
+    [
+        ("", Nic()),
+        ("bridge=b0", Nic(bridge="b0")),
+        ("mac=00:16:3E:00:00:01, bridge=b0", Nic(mac="00:16:3e:00:00:01", bridge="b0")),
+        ("type=ioemu,trusted=0,rate=1Mb/s", Nic(type="ioemu", options=("trusted=0",), rate="1Mb/s")),
+    ],
+)
+def test_every_spelling_of_a_nic(text, nic):
+    assert xlcfg.read(f'vif = ["{text}"]\n').nics == (nic,)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('type = "pvh"', "pvh"), ('builder = "hvm"', "hvm"), ('builder = "generic"', "pv"), ("memory = 64", None),
+        ('device_model_stubdomain_override = 1\ndevice_model_version = "qemu-xen"', "linux"),
+        ("device_model_stubdomain_override = 1", "minios"), ("device_model_stubdomain_override = 0", "none"),
+    ],
+)  # fmt: skip
+def test_what_older_and_shorter_files_mean(text, kind):
+    guest = xlcfg.read(text + "\n")
+    assert kind in (guest.type, guest.stubdom.type)
+
+
+def test_a_file_written_is_marked_and_says_what_happens_to_it():
+    assert xlcfg.render(Guest(name="x")).startswith(xlcfg.MARK)
+
+
+def test_vcpus_pinned_one_by_one_stay_so():
+    """`cpus` as a list pins each vcpu by itself; it has no option of its own, and must not become a strange text."""
+    text = 'name = "x"\nvcpus = 2\ncpus = ["0", "2-3"]\n'
+    assert xlcfg.parse(xlcfg.render(xlcfg.read(text)))["cpus"] == ["0", "2-3"]
+
+
+def test_several_serial_ports_stay_so():
+    text = 'name = "x"\nserial = ["pty", "/dev/ttyS0"]\n'
+    assert xlcfg.parse(xlcfg.render(xlcfg.read(text)))["serial"] == ["pty", "/dev/ttyS0"]
