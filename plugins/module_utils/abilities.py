@@ -23,9 +23,9 @@ QEMUS = (
 TRADITIONAL = "qemu-dm"
 
 
-def abilities(host: Any) -> dict[str, Any]:
+async def abilities(host: Any) -> dict[str, Any]:
     """The result of module host_info. Raises XenError(xl_failed) where there is no Xen."""
-    about = info(host)
+    about = await info(host)
     qemu = _first(host, [path.format(*about.version) for path in QEMUS])
     return {
         "xen": {"version": about.raw.get("xen_version", ""), "major": about.version[0], "minor": about.version[1],
@@ -33,11 +33,11 @@ def abilities(host: Any) -> dict[str, Any]:
         "toolstack": "xl",
         "memory": {"total": about.total_memory, "free": about.free_memory},
         "cpus": about.cpus,
-        "domains": len(listed(host)),
+        "domains": len(await listed(host)),
         "guest_types": _guest_types(about),
-        "device_models": _device_models(host, about, qemu),
+        "device_models": await _device_models(host, about, qemu),
         "stubdoms": _stubdoms(host, about),
-        "tpm": {"emulator": _knows_tpm(host, qemu)},
+        "tpm": {"emulator": await _knows_tpm(host, qemu)},
     }  # fmt: skip
 
 
@@ -51,11 +51,11 @@ def _guest_types(about: HostInfo) -> list[str]:
     return types + (["pvh"] if "hvm" in types and about.version >= (4, 10) else [])
 
 
-def _device_models(host: Any, about: HostInfo, qemu: Optional[str]) -> dict[str, Any]:
+async def _device_models(host: Any, about: HostInfo, qemu: Optional[str]) -> dict[str, Any]:
     old = _first(host, [f"{folder.format(*about.version).rsplit('/', 1)[0]}/bin/{TRADITIONAL}" for folder in FIRMWARE_DIRS])
     found: dict[str, Any] = {}
     if qemu:
-        done = host.run([qemu, "--version"])
+        done = await host.run([qemu, "--version"])
         found["qemu_xen"] = {"path": qemu, "version": printable(done.out.split("\n", 1)[0], 200)}
     if old and about.version <= LAST_TRADITIONAL:
         found["qemu_xen_traditional"] = {"path": old, "version": ""}
@@ -73,9 +73,9 @@ def _stubdoms(host: Any, about: HostInfo) -> dict[str, Any]:
     return found
 
 
-def _knows_tpm(host: Any, qemu: Optional[str]) -> bool:
+async def _knows_tpm(host: Any, qemu: Optional[str]) -> bool:
     """Debian's Xen QEMU (7.2, 10.0) is built without TPM; the option is then unknown to it."""
     if qemu is None:
         return False
-    done = host.run([qemu, "-tpmdev", "help"])
+    done = await host.run([qemu, "-tpmdev", "help"])
     return bool(done.rc == 0 and "emulator" in done.out + done.err)

@@ -37,9 +37,9 @@ class Facts:
     autoballoon: bool
 
 
-def gather(host: Any, guest: Guest) -> Facts:
+async def gather(host: Any, guest: Guest) -> Facts:
     """Reads what check() needs. Raises XenError(xl_failed)."""
-    about = info(host)
+    about = await info(host)
     return Facts(
         about,
         {path: host.file_kind(path) for _option, path in _files(guest)},

@@ -33,7 +33,7 @@ class Decision(NamedTuple):
     plan: Plan
 
 
-def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decision:
+async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decision:
     """What to do about the guest as it is. Reads, never changes. Raises XenError for what cannot be done."""
     if policy.state == "absent":
         return Decision(None, None, planning.make(policy, state, None, (), (), None))
@@ -42,11 +42,11 @@ def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decision:
     text, path = intent.text_of(wanted, state)
     if state.word in GONE and state.stored is None:
         rules.check_new(wanted)
-    config = parsed(host, text, path) if state.config is not None or path is None else None
+    config = await parsed(host, text, path) if state.config is not None or path is None else None
     live = compare.live_changes(wanted, config, state.config) if config is not None and state.config is not None else ()
     plan = planning.make(policy, state, wanted, _stored_changes(state, wanted, path), live, given.autostart)
     if any(step.step == "create" for step in plan.steps):
-        admission.check(admission.gather(host, wanted), wanted, state)
+        admission.check(await admission.gather(host, wanted), wanted, state)
     return Decision(wanted, text, plan)
 
 

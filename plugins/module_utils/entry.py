@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Callable
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
 
 
-def answer(module: Any, work: Callable[[XenHost], dict[str, Any]]) -> None:
+def answer(module: Any, work: Callable[[XenHost], Coroutine[Any, Any, dict[str, Any]]]) -> None:
     """Runs ``work`` on this host and ends the module with what it returns, or with the XenError that it raised."""
     host = XenHost(module)
     try:
-        outcome = work(host)
+        outcome = host.finish(work(host))
     except XenError as error:
         module.fail_json(**error.as_result())
     finally:

@@ -9,7 +9,7 @@ matter of time, tried again from a fresh observation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
@@ -42,7 +42,7 @@ RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on
 RETRIED = ("readiness_timeout",)  # what more time may cure
 
 
-def converge(host: Any, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+async def converge(host: Any, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Brings one guest to what ``options`` (those of module guest) describe. Returns the module's result.
 
     In check mode nothing is changed and the result says what would be. Raises XenError.
@@ -50,14 +50,14 @@ def converge(host: Any, options: Mapping[str, Any], check_mode: bool) -> dict[st
     given, policy = from_options(options), planning.policy_of(options)
     rules.check(given)
     if check_mode:
-        return _preview(host, given, policy)
-    with host.lock(str(given.name), f"guest {given.name}: {policy.state}", policy.ready_timeout + LOCK_SLACK):
-        return Walk(host, given, policy).run()
+        return await _preview(host, given, policy)
+    async with host.lock(str(given.name), f"guest {given.name}: {policy.state}", policy.ready_timeout + LOCK_SLACK):
+        return await Walk(host, given, policy).run()
 
 
-def _preview(host: Any, given: Guest, policy: Policy) -> dict[str, Any]:
-    state = look(host, str(given.name))
-    decision = decide(host, given, policy, state)
+async def _preview(host: Any, given: Guest, policy: Policy) -> dict[str, Any]:
+    state = await look(host, str(given.name))
+    decision = await decide(host, given, policy, state)
     approve(policy, decision.plan)
     return result(state, state, decision.wanted, decision.plan, policy.state)
 
@@ -71,21 +71,21 @@ class Walk:
         self.made: Optional[str] = None  # the uuid of a domain that this walk created
         self.links: tuple[dict[str, Any], ...] = ()
         self.gate: Optional[Gate] = None
-        self.actions: Mapping[str, Callable[[], None]] = {
+        self.actions: Mapping[str, Callable[[], Awaitable[None]]] = {
             "store": self._store, "autostart": self._autostart, "sweep": self._sweep, "clear": self._destroy,
             "create": self._create, "await": self._await, "unpause": self._unpause, "pause": self._pause,
             "shutdown": self._shutdown, "discard": self._destroy, "forget": self._forget,
         }  # fmt: skip
 
-    def run(self) -> dict[str, Any]:
-        first = self.state = self._settled()
-        self.decision = decide(self.host, self.given, self.policy, self.state)
+    async def run(self) -> dict[str, Any]:
+        first = self.state = await self._settled()
+        self.decision = await decide(self.host, self.given, self.policy, self.state)
         approve(self.policy, self.decision.plan)
-        self._attempts()
-        after = look(self.host, self.name) if self.decision.plan.steps else self.state
-        return result(first, after, self.decision.wanted, self.decision.plan, self.policy.state, self._readiness(after))
+        await self._attempts()
+        after = await look(self.host, self.name) if self.decision.plan.steps else self.state
+        return result(first, after, self.decision.wanted, self.decision.plan, self.policy.state, await self._readiness(after))
 
-    def _attempts(self) -> None:
+    async def _attempts(self) -> None:
         """The plan's steps; a start that ran out of time is cleared away and planned anew."""
         steps = [planned.step for planned in self.decision.plan.steps]
         again = self.policy  # `present` asks for no power, but what this walk stopped it has to start again
@@ -93,15 +93,15 @@ class Walk:
             again = replace(again, state="running" if "unpause" in steps else "paused")
         for attempt in range(self.policy.ready_retries + 1):
             try:
-                return self._steps(steps)
+                return await self._steps(steps)
             except XenError as error:
-                self._clear_failed_start(error)
+                await self._clear_failed_start(error)
                 if error.code not in RETRIED or attempt == self.policy.ready_retries:
                     raise
-                self.state = look(self.host, self.name)
-                steps = [p.step for p in decide(self.host, self.given, again, self.state).plan.steps]
+                self.state = await look(self.host, self.name)
+                steps = [p.step for p in (await decide(self.host, self.given, again, self.state)).plan.steps]
 
-    def _steps(self, names: list[str]) -> None:
+    async def _steps(self, names: list[str]) -> None:
         done = set()
         for name in names:
             row = STEPS[name]
@@ -109,8 +109,8 @@ class Walk:
                 continue
             if self.state.word not in row.before:
                 raise self._astray(name, row.before)
-            self.actions[name]()
-            self.state = look(self.host, self.name)
+            await self.actions[name]()
+            self.state = await look(self.host, self.name)
             if self.state.word not in row.after:
                 raise self._astray(name, row.after)
             done.add(name)
@@ -133,46 +133,46 @@ class Walk:
 
     # --- before anything is decided
 
-    def _settled(self) -> State:
+    async def _settled(self) -> State:
         """The guest once no other `xl create` is at work on its file: a killed task leaves one, a reboot runs one."""
         deadline = self.host.now() + self.policy.ready_timeout
-        state = look(self.host, self.name)
+        state = await look(self.host, self.name)
         while state.word in ("absent", "halted", "half_made") and self.host.now() < deadline:
             pids = self.host.creators(config_path(self.name))
             if not pids:
                 break
-            self.host.await_exit(pids, min(deadline, self.host.now() + MONITOR_PATIENCE))
-            state = look(self.host, self.name)
+            await self.host.await_exit(pids, min(deadline, self.host.now() + MONITOR_PATIENCE))
+            state = await look(self.host, self.name)
         return state
 
     # --- steps
 
-    def _store(self) -> None:
+    async def _store(self) -> None:
         path = config_path(self.name)
         if self.state.stored is not None and not self.state.stored.managed:
             self.host.keep_copy(path, f"{path}.before-stubdom.xen")
         self.host.write_file(path, str(self.decision.text))
 
-    def _forget(self) -> None:
+    async def _forget(self) -> None:
         self.host.remove(config_path(self.name))
 
-    def _autostart(self) -> None:
+    async def _autostart(self) -> None:
         if self.policy.state != "absent" and self.given.autostart:
             self.host.link(auto_path(self.name), config_path(self.name))
         else:
             self.host.remove(auto_path(self.name))
 
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         for domain in self.state.leftovers:
-            self._xl("destroy", str(domain.domid))
-        self._until_gone({domain.domid for domain in self.state.leftovers})
+            await self._xl("destroy", str(domain.domid))
+        await self._until_gone({domain.domid for domain in self.state.leftovers})
 
-    def _create(self) -> None:
+    async def _create(self) -> None:
         """`xl create -p`, with an eye on the chain: libxl itself would notice a dead stubdomain only after 30 s."""
-        gate = self.gate = self._gate(str(self.decision.wanted and self.decision.wanted.uuid))
+        gate = self.gate = await self._gate(str(self.decision.wanted and self.decision.wanted.uuid))
         self.made, gate.xl_at_work = gate.uuid, True
         try:
-            done = self.host.run(["xl", "create", "-p", config_path(self.name)], self.policy.ready_timeout, gate)
+            done = await self.host.run(["xl", "create", "-p", config_path(self.name)], self.policy.ready_timeout, gate)
         except XenError as error:
             raise self._explained(self._of_time(gate, error)) from error
         finally:
@@ -198,43 +198,43 @@ class Walk:
         msg = f"guest {self.name}: xl could not create it: {said}"
         return XenError("create_failed", msg, evidence, "what xl said and the end of the device model's log are in the evidence")
 
-    def _await(self) -> None:
+    async def _await(self) -> None:
         uuid = self._domain().uuid
         gate = self.gate  # of the creation, which has seen the links come up
-        if gate is None or (gate.uuid, gate.device_model) != (uuid, self._device_model()):
-            gate = self._gate(uuid)
+        if gate is None or (gate.uuid, gate.device_model) != (uuid, await self._device_model()):
+            gate = await self._gate(uuid)
         try:
-            self.proof = gate.wait(self.host.now() + max(0.0, self.policy.ready_timeout - (self.host.now() - gate.started)))
+            self.proof = await gate.wait(self.host.now() + max(0.0, self.policy.ready_timeout - (self.host.now() - gate.started)))
         except XenError as error:
             raise self._explained(error) from error
         finally:
             gate.close()
         self.links = self.proof.links
 
-    def _unpause(self) -> None:
+    async def _unpause(self) -> None:
         """Only with the proof that the chain held for this very domain."""
         if self.proof is None or self.proof.domid != self._domid():
             raise XenError(
                 "not_ready", f"guest {self.name}: not unpaused, its readiness chain was not seen to hold for this domain"
             )
-        self._xl("unpause", str(self._domid()), patience=XL_PATIENCE + 20)
+        await self._xl("unpause", str(self._domid()), patience=XL_PATIENCE + 20)
 
-    def _pause(self) -> None:
-        self._xl("pause", str(self._domid()))
+    async def _pause(self) -> None:
+        await self._xl("pause", str(self._domid()))
 
-    def _destroy(self) -> None:
+    async def _destroy(self) -> None:
         domids = {d.domid for d in (self.state.domain, self.state.stubdom) if d is not None}
-        self._xl("destroy", str(self._domid()))
-        self._until_gone(domids)
+        await self._xl("destroy", str(self._domid()))
+        await self._until_gone(domids)
 
-    def _shutdown(self) -> None:
+    async def _shutdown(self) -> None:
         """Graceful as far as the guest can be: PV control, else the ACPI power button. Force is the task's decision."""
         domid, limit = self._domid(), self.host.now() + self.policy.shutdown_timeout
         if self.state.live is not None and (self.state.live.on_poweroff or "") in RESTARTS:
             self.host.end(self.host.creators(config_path(self.name)))  # xl's monitor would start the guest anew
         degraded = self.state.word == "degraded"  # nobody is there to press its power button
         ways: tuple[tuple[str, ...], ...] = ((),) if degraded else ((), ("-F",))
-        if any(self._asked(domid, flags) for flags in ways) and self._went(domid, limit):
+        if await self._asked(domid, ways) and await self._went(domid, limit):
             return
         if not (self.policy.shutdown_force or degraded):
             raise XenError(
@@ -243,39 +243,42 @@ class Walk:
                 {"domid": domid},
                 "give it longer (shutdown.timeout), or allow shutdown.force: true, which is pulling the plug",
             )
-        self._destroy()
+        await self._destroy()
 
-    def _asked(self, domid: int, flags: tuple[str, ...]) -> bool:
+    async def _asked(self, domid: int, ways: tuple[tuple[str, ...], ...]) -> bool:
         """Whether xl passed the request on; it says so by its exit code, without a promise that the guest listens."""
-        return bool(self.host.run(["xl", "shutdown", *flags, str(domid)], XL_PATIENCE).rc == 0)
+        for flags in ways:
+            if (await self.host.run(["xl", "shutdown", *flags, str(domid)], XL_PATIENCE)).rc == 0:
+                return True
+        return False
 
-    def _went(self, domid: int, limit: float) -> bool:
+    async def _went(self, domid: int, limit: float) -> bool:
         """Waits for the guest to shut itself down; xl's monitor then clears it, or this does if the monitor is gone."""
-        if not self._wait_for(lambda d: d is None or d.shut_down or d.dying, domid, limit):
+        if not await self._wait_for(lambda d: d is None or d.shut_down or d.dying, domid, limit):
             return False
         patience = self.host.now() + MONITOR_PATIENCE
-        if not self._wait_for(lambda d: d is None or d.dying, domid, patience):
-            self._xl("destroy", str(domid))
-        self._until_gone({domid} | ({self.state.stubdom_domid} if self.state.stubdom_domid else set()))
+        if not await self._wait_for(lambda d: d is None or d.dying, domid, patience):
+            await self._xl("destroy", str(domid))
+        await self._until_gone({domid} | ({self.state.stubdom_domid} if self.state.stubdom_domid else set()))
         return True
 
     # --- waiting for domains to go
 
-    def _until_gone(self, domids: Any) -> None:
+    async def _until_gone(self, domids: Any) -> None:
         limit = self.host.now() + GONE_PATIENCE
         for domid in domids:
-            self._wait_for(lambda d: d is None, domid, limit)
+            await self._wait_for(lambda d: d is None, domid, limit)
 
-    def _wait_for(self, settled: Callable[[Any], bool], domid: int, limit: float) -> bool:
+    async def _wait_for(self, settled: Callable[[Any], bool], domid: int, limit: float) -> bool:
         """Looks at one domain whenever xenstore says that some domain went, until ``settled`` or the limit."""
         xenstore, token = self.host.xenstore(), f"gone-{domid}"
         xenstore.watch("@releaseDomain", token)
         try:
             while True:
-                domain = next((d for d in listed(self.host) if d.domid == domid), None)
+                domain = next((d for d in await listed(self.host) if d.domid == domid), None)
                 if settled(domain):
                     return True
-                if xenstore.next_event(limit) is None:
+                if await self.host.next_event(limit) is None:
                     return False
         finally:
             xenstore.unwatch("@releaseDomain", token)
@@ -291,46 +294,46 @@ class Walk:
     def _domid(self) -> int:
         return self._domain().domid
 
-    def _xl(self, *words: str, patience: float = XL_PATIENCE) -> None:
+    async def _xl(self, *words: str, patience: float = XL_PATIENCE) -> None:
         """An xl command whose success is judged by what is there afterwards; its complaint is kept for that case."""
-        self.host.run(["xl", *words], patience)
+        await self.host.run(["xl", *words], patience)
 
-    def _gate(self, uuid: str) -> Gate:
+    async def _gate(self, uuid: str) -> Gate:
         if self.gate is not None:
             self.gate.close()
-        return Gate(self.host.xenstore(), self.host.now, lambda: listed(self.host), self.name, uuid, self._device_model())
+        return Gate(self.host, lambda: listed(self.host), self.name, uuid, await self._device_model())
 
-    def _device_model(self) -> str:
+    async def _device_model(self) -> str:
         wanted = self.decision.wanted or Guest()
-        version = info(self.host).version if wanted.stubdom.type == "minios" else (4, 6)
+        version = (await info(self.host)).version if wanted.stubdom.type == "minios" else (4, 6)
         return kind_of(wanted, self.state.has_qemu, version)
 
-    def _readiness(self, after: State) -> tuple[dict[str, Any], ...]:
+    async def _readiness(self, after: State) -> tuple[dict[str, Any], ...]:
         """The links as they came up; for a guest that was up already, as they are now."""
         if self.links or after.word not in ("running", "paused") or after.domain is None or self.decision.wanted is None:
             return self.links
         self.state = after
-        gate = self._gate(after.domain.uuid)
-        gate.look()
+        gate = await self._gate(after.domain.uuid)
+        await gate.look()
         links = tuple({**link, "after_s": None} for link in gate.links())
         gate.close()
         return links
 
     # --- failure
 
-    def _clear_failed_start(self, error: XenError) -> None:
+    async def _clear_failed_start(self, error: XenError) -> None:
         """Destroys what this walk made and could not finish, unless it is to be kept. Says in the error what is left."""
-        state = look(self.host, self.name)
+        state = await look(self.host, self.name)
         mine = state.domain is not None and state.domain.uuid == self.made and state.word in THERE
         if mine and state.word != "running" and self.policy.on_failure == "destroy":
             self.state = state
-            self._destroy()
+            await self._destroy()
         if self.made is not None and self.policy.on_failure == "destroy":
-            self.state = look(self.host, self.name)
+            self.state = await look(self.host, self.name)
             if self.state.leftovers:
-                self._sweep()
+                await self._sweep()
         if isinstance(error.evidence, dict) and self.made is not None:
-            after = look(self.host, self.name)
+            after = await look(self.host, self.name)
             error.evidence["left"] = {"state": after.word, "leftovers": [d.name for d in after.leftovers]}
         if self.gate is not None:
             self.gate.close()

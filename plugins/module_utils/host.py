@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The port to the real Xen host: programs, files, clock, locks, and the way to xenstore. All I/O but xenstore's is here.
 
+What can take long is a coroutine: many guests may be in flight, and waiting.py is the one place that waits for them.
+
 The engine sees a host only through this class's public methods; tests give it a simulated host with the same ones.
 Every wait in here has a deadline, because a xenstored that stalls makes every xl command wait for ever.
 """
@@ -13,19 +15,20 @@ import errno
 import fcntl
 import glob
 import os
-import selectors
 import signal
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
+from ansible_collections.stubdom.xen.plugins.module_utils import waiting
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.programs import Program
+from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome, Readable
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 
 LOCK_DIR = "/run/lock/stubdom.xen"
-KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
 class Done(NamedTuple):
@@ -45,32 +48,51 @@ class XenHost:
 
     # --- programs
 
-    def run(self, argv: Sequence[str], timeout: float = 60.0, gate: Any = None) -> Done:
+    async def run(self, argv: Sequence[str], timeout: float = 60.0, gate: Any = None) -> Done:
         """Runs a program to its end, at most ``timeout`` seconds.
 
         ``gate``, when given, has a fileno() and is told through on_event() whenever that becomes readable while the
         program runs; what it raises ends the program. Raises XenError(program_missing, program_timeout).
         """
-        attendant = _Attendant(time.monotonic() + timeout, gate, argv)
+        program = Program(self._module.run_command, argv)
         try:
-            rc, _out, _err = self._module.run_command(
-                list(argv),
-                handle_exceptions=False,
-                expand_user_and_vars=False,
-                encoding=None,
-                environ_update={"LC_ALL": "C"},
-                before_communicate_callback=attendant.attend,
-            )
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            raise XenError(
-                "program_missing",
-                f"{argv[0]}: no such program on this host",
-                list(argv),
-                "role stubdom.xen.host installs what the modules need",
-            ) from error
-        return Done(rc, attendant.text(0), attendant.text(1))
+            await self._ended(program, time.monotonic() + timeout, gate)
+        except BaseException as failure:
+            program.stop()
+            if isinstance(failure, XenError) and isinstance(failure.evidence, dict):
+                failure.evidence["said"] = printable(program.err, 2000)
+            raise
+        program.close()
+        _complain(program)
+        return Done(int(program.rc or 0), program.out, program.err)
+
+    @staticmethod
+    async def _ended(program: Program, deadline: float, gate: Any) -> None:
+        fds = [program.fileno()] + ([gate.fileno()] if gate is not None else [])
+        while True:
+            ready = await Readable(fds, deadline)
+            if program.fileno() in ready:
+                return
+            if not ready:
+                raise XenError(
+                    "program_timeout",
+                    f"`{' '.join(program.argv)}` did not end in time",
+                    {},
+                    "is xenstored answering? (`xenstore-read domid`)",
+                )
+            await gate.on_event()
+
+    def together(self, walks: Sequence[Coroutine[Any, Any, Any]], limit: int = 1) -> list[Outcome]:
+        """Runs coroutines of the engine to their ends, at most ``limit`` at a time. Each is to have a host of its own."""
+        return waiting.together(walks, limit)
+
+    def finish(self, walk: Coroutine[Any, Any, Any]) -> Any:
+        """Runs one coroutine to its end and returns its value. Raises the XenError that stopped it."""
+        return self.together([walk])[0].get()
+
+    def sibling(self) -> XenHost:
+        """The same host with another connection to xenstore, for a walk beside this one."""
+        return XenHost(self._module)
 
     # --- files
 
@@ -168,6 +190,17 @@ class XenHost:
             self._xenstore = Xenstore()
         return self._xenstore
 
+    async def next_event(self, deadline: float) -> Optional[tuple[str, str]]:
+        """The next (path, token) of the watches, None at the deadline."""
+        xenstore = self.xenstore()
+        event = xenstore.next_event(self.now())
+        while event is None:
+            ready = await Readable([xenstore.fileno()], deadline)
+            event = xenstore.next_event(self.now())
+            if not ready:
+                break
+        return event
+
     def close(self) -> None:
         if self._xenstore is not None:
             self._xenstore.close()
@@ -187,27 +220,27 @@ class XenHost:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    def await_exit(self, pids: Sequence[int], deadline: float) -> None:
+    async def await_exit(self, pids: Sequence[int], deadline: float) -> None:
         """Returns when one of the processes has ended, or at the deadline."""
-        with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        with contextlib.ExitStack() as stack:
+            fds = []
             for pid in pids:
                 try:
-                    fd = os.pidfd_open(pid)
+                    fds.append(os.pidfd_open(pid))
                 except ProcessLookupError:
                     return
-                stack.callback(os.close, fd)
-                selector.register(fd, selectors.EVENT_READ)
-            selector.select(max(0.0, deadline - time.monotonic()))
+                stack.callback(os.close, fds[-1])
+            await Readable(fds, deadline)
 
     # --- one at a time
 
-    @contextlib.contextmanager
-    def lock(self, name: str, purpose: str, timeout: float) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def lock(self, name: str, purpose: str, timeout: float) -> AsyncIterator[None]:
         """Holds the guest's lock. The file says who holds it and why. Raises XenError(locked) after ``timeout`` seconds."""
         os.makedirs(LOCK_DIR, mode=0o755, exist_ok=True)
         path = os.path.join(LOCK_DIR, name)
         with open(path, "a+", encoding="utf-8") as stream:
-            _flock(stream, path, time.monotonic() + timeout)
+            await _flock(stream, path, time.monotonic() + timeout)
             stream.truncate(0)
             stream.write(f"pid {os.getpid()}: {purpose}\n")
             stream.flush()
@@ -217,7 +250,7 @@ class XenHost:
                 stream.truncate(0)
 
 
-def _flock(stream: Any, path: str, deadline: float) -> None:
+async def _flock(stream: Any, path: str, deadline: float) -> None:
     """flock has no timeout and a blocked one no event to wait on: this asks again, less and less often."""
     pause = 0.02
     while True:
@@ -225,16 +258,34 @@ def _flock(stream: Any, path: str, deadline: float) -> None:
             return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                stream.seek(0)
-                holder = printable(stream.read(200).strip(), 200)
-                raise XenError(
-                    "locked",
-                    f"another task is at work on this guest: {holder or 'it does not say which'}",
-                    {"lock": path, "holder": holder},
-                    "run again when it is done",
-                ) from None
-            time.sleep(pause)
+                raise _locked(stream, path) from None
+            await Readable((), time.monotonic() + pause)
             pause = min(pause * 2, 0.5)
+
+
+def _locked(stream: Any, path: str) -> XenError:
+    stream.seek(0)
+    holder = printable(stream.read(200).strip(), 200)
+    return XenError(
+        "locked",
+        f"another task is at work on this guest: {holder or 'it does not say which'}",
+        {"lock": path, "holder": holder},
+        "run again when it is done",
+    )
+
+
+def _complain(program: Program) -> None:
+    """Raises what kept a program from being run."""
+    error = program.error
+    if isinstance(error, OSError) and error.errno == errno.ENOENT:
+        raise XenError(
+            "program_missing",
+            f"{program.argv[0]}: no such program on this host",
+            program.argv,
+            "role stubdom.xen.host installs what the modules need",
+        ) from error
+    if error is not None:
+        raise error
 
 
 def _cmdline(pid: int) -> bytes:
@@ -248,71 +299,3 @@ def _cmdline(pid: int) -> bytes:
 def _is_create(cmdline: bytes, path: bytes) -> bool:
     words = cmdline.rstrip(b"\0").split(b"\0")
     return bool(words) and os.path.basename(words[0]) == b"xl" and b"create" in words and path in words
-
-
-class _Attendant:
-    """Sits with a running program: takes its output, minds the deadline, lets the gate look at xenstore meanwhile."""
-
-    def __init__(self, deadline: float, gate: Any, argv: Sequence[str]) -> None:
-        self.deadline, self.gate, self.argv = deadline, gate, list(argv)
-        self.output: list[bytearray] = [bytearray(), bytearray()]
-
-    def text(self, which: int) -> str:
-        return bytes(self.output[which]).decode("utf-8", "backslashreplace")
-
-    def attend(self, process: Any) -> None:
-        """Returns when the program has ended or closed its output. Called by run_command, before it reads anything."""
-        with selectors.DefaultSelector() as selector:
-            streams: dict[Any, int] = {process.stdout: 0, process.stderr: 1}
-            for stream, which in streams.items():
-                selector.register(stream, selectors.EVENT_READ, which)
-            if self.gate is not None:
-                selector.register(self.gate.fileno(), selectors.EVENT_READ, "gate")
-            try:
-                self._loop(selector, len(streams))
-            except BaseException as failure:
-                _end(process)
-                self._rest(list(streams.items()))
-                if isinstance(failure, XenError) and isinstance(failure.evidence, dict):
-                    failure.evidence["said"] = printable(self.text(1), 2000)
-                raise
-
-    def _loop(self, selector: selectors.BaseSelector, open_streams: int) -> None:
-        while open_streams:
-            ready = selector.select(max(0.0, self.deadline - time.monotonic()))
-            if not ready:
-                raise XenError(
-                    "program_timeout",
-                    f"`{' '.join(self.argv)}` did not end in time",
-                    printable(self.text(1), 2000),
-                    "is xenstored answering? (`xenstore-read domid`)",
-                )
-            for key, _events in ready:
-                if key.data == "gate":
-                    self.gate.on_event()
-                elif not self._take(key.fd, key.data):
-                    selector.unregister(key.fileobj)
-                    open_streams -= 1
-
-    def _rest(self, streams: Sequence[tuple[Any, int]]) -> None:
-        """What an ended program had written last; a child of its own may still hold the pipe, so nothing is waited for."""
-        for stream, which in streams:
-            os.set_blocking(stream.fileno(), False)
-            with contextlib.suppress(BlockingIOError):
-                while self._take(stream.fileno(), which):
-                    pass
-
-    def _take(self, fd: int, which: int) -> bool:
-        chunk = os.read(fd, 65536)
-        self.output[which] += chunk
-        return bool(chunk)
-
-
-def _end(process: Any) -> None:
-    """SIGTERM, then SIGKILL: xl tidies nothing up on either, but its hotplug scripts get their chance."""
-    process.terminate()
-    try:
-        process.wait(KILL_GRACE)
-    except Exception:  # subprocess.TimeoutExpired, which may not be imported here
-        process.kill()
-        process.wait()

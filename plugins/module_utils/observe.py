@@ -78,9 +78,9 @@ def auto_path(name: str) -> str:
     return f"{AUTO_DIR}/{name}.cfg"
 
 
-def listed(host: Any) -> tuple[Domain, ...]:
+async def listed(host: Any) -> tuple[Domain, ...]:
     """The hypervisor's list of domains. Raises XenError(xl_failed)."""
-    done = host.run(["xl", "list", "-v"])
+    done = await host.run(["xl", "list", "-v"])
     if done.rc != 0:
         raise XenError(
             "xl_failed",
@@ -91,22 +91,22 @@ def listed(host: Any) -> tuple[Domain, ...]:
     return parse_list(done.out)
 
 
-def info(host: Any) -> HostInfo:
+async def info(host: Any) -> HostInfo:
     """What `xl info` says. Raises XenError(xl_failed)."""
-    done = host.run(["xl", "info"])
+    done = await host.run(["xl", "info"])
     if done.rc != 0:
         raise XenError("xl_failed", "`xl info` failed: is this a dom0?", printable(done.err, 1000))
     return parse_info(done.out)
 
 
-def look(host: Any, name: str, domains: Optional[tuple[Domain, ...]] = None) -> State:
+async def look(host: Any, name: str, domains: Optional[tuple[Domain, ...]] = None) -> State:
     """Reads everything about one guest. ``domains``: a list just taken, to spare taking it again."""
-    domains = listed(host) if domains is None else domains
+    domains = await listed(host) if domains is None else domains
     domain = _domain_named(name, domains)
     stubdom_domid, has_qemu = _device_model(host, domain)
     whole = domain is not None and _kept(host, domain)
     stubdom = next((d for d in domains if d.domid == stubdom_domid), None)
-    config = _config(host, domain) if domain is not None and whole and _answers(stubdom_domid, stubdom) else None
+    config = await _config(host, domain) if domain is not None and whole and _answers(stubdom_domid, stubdom) else None
     return merge(
         name,
         domains,
@@ -143,8 +143,8 @@ def _answers(stubdom_domid: Optional[int], stubdom: Optional[Domain]) -> bool:
     return stubdom_domid is None or (stubdom is not None and stubdom.alive)
 
 
-def _config(host: Any, domain: Domain) -> Optional[dict[str, Any]]:
-    done = host.run(["xl", "list", "-l", str(domain.domid)])
+async def _config(host: Any, domain: Domain) -> Optional[dict[str, Any]]:
+    done = await host.run(["xl", "list", "-l", str(domain.domid)])
     return live_config(done.out, domain.domid) if done.rc == 0 else None
 
 
@@ -161,19 +161,19 @@ def read_stored(host: Any, name: str) -> Optional[Stored]:
     return Stored(path, text, text.startswith(xlcfg.MARK), guest)
 
 
-def parsed(host: Any, text: str, path: Optional[str] = None) -> dict[str, Any]:
+async def parsed(host: Any, text: str, path: Optional[str] = None) -> dict[str, Any]:
     """What the host's own parser makes of a configuration. Raises XenError(cfg_refused) where it refuses it.
 
     ``path``: a file that holds just this text, to spare writing one.
     """
     if path is not None:
-        return _dry_run(host, path)
+        return await _dry_run(host, path)
     with host.scratch(text) as scratch:
-        return _dry_run(host, scratch)
+        return await _dry_run(host, scratch)
 
 
-def _dry_run(host: Any, path: str) -> dict[str, Any]:
-    done = host.run(["xl", "create", "-n", path])
+async def _dry_run(host: Any, path: str) -> dict[str, Any]:
+    done = await host.run(["xl", "create", "-n", path])
     if done.rc != 0:
         raise XenError(
             "cfg_refused",

@@ -12,7 +12,7 @@ lives. The node says that a device model started, not that it still runs, hence 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -171,17 +171,12 @@ class Gate:
     """
 
     def __init__(
-        self,
-        xenstore: Any,
-        now: Callable[[], float],
-        domains: Callable[[], Sequence[Domain]],
-        name: str,
-        uuid: str,
-        device_model: str,
+        self, host: Any, domains: Callable[[], Awaitable[Sequence[Domain]]], name: str, uuid: str, device_model: str
     ) -> None:
-        self.xenstore, self.now, self.domains = xenstore, now, domains
+        self.host, self.domains = host, domains
+        self.xenstore, self.now = host.xenstore(), host.now
         self.name, self.uuid, self.device_model = name, uuid, device_model
-        self.started = now()
+        self.started = host.now()
         self.subject: Optional[Subject] = None
         self.first_held: dict[str, float] = {}
         self.seen: dict[str, Optional[str]] = {}
@@ -197,34 +192,34 @@ class Gate:
         fd: int = self.xenstore.fileno()
         return fd
 
-    def on_event(self) -> None:
+    async def on_event(self) -> None:
         """Takes every event that has come and looks again. Raises XenError when the chain can no longer come up."""
-        self._advance(self.now())
+        await self._advance(self.now())
 
-    def wait(self, deadline: float) -> Proof:
+    async def wait(self, deadline: float) -> Proof:
         """Waits until every link holds. Raises XenError(readiness_timeout) at the deadline, or why it cannot come up."""
-        self.look(released=True)
+        await self.look(released=True)
         while not self.holds():
-            if not self._advance(deadline):
+            if not await self._advance(deadline):
                 raise self.failure("readiness_timeout", "did not come up in time")
         return self.proof()
 
-    def _advance(self, deadline: float) -> bool:
+    async def _advance(self, deadline: float) -> bool:
         """Waits for an event until the deadline, then looks, until nothing more has come. False: nothing came."""
-        paths = self._taken(deadline)
+        paths = await self._taken(deadline)
         came = bool(paths)
         while paths:
-            self.look(released="@releaseDomain" in paths)
-            paths = self._taken(self.now())
+            await self.look(released="@releaseDomain" in paths)
+            paths = await self._taken(self.now())
         return came
 
-    def _taken(self, deadline: float) -> set[str]:
+    async def _taken(self, deadline: float) -> set[str]:
         """The paths of the events that have come; waits for the first until the deadline."""
         paths: set[str] = set()
-        event = self.xenstore.next_event(deadline)
+        event = await self.host.next_event(deadline)
         while event is not None:
             paths.add(event[0])
-            event = self.xenstore.next_event(self.now())
+            event = await self.host.next_event(self.now())
         return paths
 
     def close(self) -> None:
@@ -234,7 +229,7 @@ class Gate:
 
     # --- looking
 
-    def look(self, released: bool = False) -> None:
+    async def look(self, released: bool = False) -> None:
         """Reads every node that matters now, and who still lives if a domain was released."""
         self._find()
         if self.subject is None:
@@ -247,7 +242,7 @@ class Gate:
             self.furthest = self.links()
         self._reported_failure(self.subject)
         if released:
-            self._who_lives(self.subject)
+            await self._who_lives(self.subject)
 
     def _note(self, link: Link) -> None:
         value = self.seen[link.path]
@@ -306,9 +301,9 @@ class Gate:
         if reason:
             raise self.failure("stubdom_failed", f"gave up: {printable(reason, VALUE_MAX)}")
 
-    def _who_lives(self, subject: Subject) -> None:
+    async def _who_lives(self, subject: Subject) -> None:
         """The guest and each reporter must be in the hypervisor's list and alive; shut-down domains stay listed."""
-        listed = {domain.domid: domain for domain in self.domains() if domain.alive or domain.shut_down}
+        listed = {domain.domid: domain for domain in await self.domains() if domain.alive or domain.shut_down}
         if self.xl_at_work and subject.domid not in listed:
             return
         for domid in {subject.domid} | {link.reporter for link in chain(subject)} - {0}:

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import compare
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -17,12 +17,12 @@ from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import to_options
 
 
-def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
+async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
     """The guests called ``names`` (None: all there are), and the domains that serve nothing. Raises XenError."""
-    domains = listed(host)
+    domains = await listed(host)
     stubdoms = _stubdoms(host, domains)
     wanted = sorted(set(names)) if names else sorted(_all_names(host, domains, set(stubdoms)))
-    guests = [_about(host, look(host, name, domains)) for name in wanted]
+    guests = [await _about(host, await look(host, name, domains)) for name in wanted]
     lost = [d for d in domains if stubdoms.get(d.domid) is not None and not _lives(stubdoms[d.domid], domains)]
     return {"guests": guests, "leftovers": [leftover(d) for d in lost]}
 
@@ -45,33 +45,33 @@ def _lives(domid: int, domains: Sequence[Domain]) -> bool:
     return any(d.domid == domid and not d.dying for d in domains)
 
 
-def _about(host: Any, state: State) -> dict[str, Any]:
+async def _about(host: Any, state: State) -> dict[str, Any]:
     about = guest_of(state, None)
     about.update(
         name=state.name,
         managed=bool(state.stored and state.stored.managed),
         stored=masked(to_options(state.stored.guest)) if state.stored and state.stored.guest else None,
         live=masked(to_options(state.live)) if state.live else None,
-        drift=_drift(host, state),
-        readiness=list(_links(host, state)),
+        drift=await _drift(host, state),
+        readiness=list(await _links(host, state)),
         leftovers=[leftover(domain) for domain in state.leftovers],
     )
     return about
 
 
-def _drift(host: Any, state: State) -> list[dict[str, Any]]:
+async def _drift(host: Any, state: State) -> list[dict[str, Any]]:
     """Where the running domain is otherwise than the guest's file says. A file that xl refuses is itself the drift."""
     if state.stored is None or state.stored.guest is None or state.config is None:
         return []
     try:
-        config: Mapping[str, Any] = parsed(host, state.stored.text, state.stored.path)
+        config: Mapping[str, Any] = await parsed(host, state.stored.text, state.stored.path)
     except XenError as error:
         return [{"field": "file", "from": None, "to": None, "reason": error.msg}]
     changes = compare.live_changes(state.stored.guest, config, state.config)
     return [{"field": c.field, "live": hidden(c.field, c.before), "stored": hidden(c.field, c.after)} for c in changes]
 
 
-def _links(host: Any, state: State) -> tuple[dict[str, Any], ...]:
+async def _links(host: Any, state: State) -> tuple[dict[str, Any], ...]:
     if state.domain is None or not state.domain.alive:
         return ()
     stored = state.stored.guest if state.stored else None
@@ -79,11 +79,18 @@ def _links(host: Any, state: State) -> tuple[dict[str, Any], ...]:
     if guest is None:
         return ()
     kind = kind_of(guest, state.has_qemu, (4, 6))
-    gate = Gate(host.xenstore(), host.now, lambda: state.domains, state.name, state.domain.uuid, kind)
+    gate = Gate(host, _just_listed(state), state.name, state.domain.uuid, kind)
     try:
-        gate.look()
+        await gate.look()
         return tuple({**link, "after_s": None} for link in gate.links())
     except XenError:
         return tuple({**link, "after_s": None} for link in gate.links())
     finally:
         gate.close()
+
+
+def _just_listed(state: State) -> Callable[[], Awaitable[Sequence[Domain]]]:
+    async def domains() -> Sequence[Domain]:
+        return state.domains
+
+    return domains

@@ -30,10 +30,10 @@ def observe(seen):
 
     run, gate = host.XenHost.run, execute.Gate
 
-    def timed(self, argv, *rest, **named):
+    async def timed(self, argv, *rest, **named):
         began = time.monotonic()
         try:
-            return run(self, argv, *rest, **named)
+            return await run(self, argv, *rest, **named)
         finally:
             seen["programs"].append({"argv": list(argv), "began": began, "ended": time.monotonic()})
 

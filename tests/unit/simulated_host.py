@@ -13,6 +13,7 @@ import copy
 import fnmatch
 from pathlib import Path
 
+from simulated_waiting import Until, together
 from simulated_xen import Hypervisor, SimulatedXenstore, Timeline, Tree
 from simulated_xl import Behaviour, Machine
 
@@ -69,7 +70,7 @@ class SimulatedHost:
 
     def xl(self, *words):
         """A person at the host types `xl ...`. Not among the engine's commands."""
-        done = self.run(["xl", *words], 600.0)
+        done = self.finish(self.run(["xl", *words], 600.0))
         self.commands.pop()
         return done
 
@@ -91,7 +92,18 @@ class SimulatedHost:
 
     # --- the port
 
-    def run(self, argv, timeout=60.0, gate=None):
+    def together(self, walks, limit=1):
+        return together(self.timeline, walks, limit)
+
+    def finish(self, walk):
+        return self.together([walk])[0].get()
+
+    def sibling(self):
+        other = copy.copy(self)
+        other._connection = None
+        return other
+
+    async def run(self, argv, timeout=60.0, gate=None):
         self.commands.append(list(argv))
         if len(self.commands) == self.kill_task_at:
             raise TaskKilled
@@ -100,10 +112,10 @@ class SimulatedHost:
         process, deadline = self.machine.run(list(argv)), self.now() + timeout
         try:
             while process.rc is None:
-                if gate is not None and self._events():
-                    gate.on_event()
-                elif not self.timeline.step(deadline):
-                    raise XenError("program_timeout", f"`{' '.join(argv)}` did not end in time", printable(process.err, 2000))
+                if not await Until(lambda: process.rc is not None or (gate is not None and self._events()), deadline):
+                    raise XenError("program_timeout", f"`{' '.join(argv)}` did not end in time", {})
+                if process.rc is None:
+                    await gate.on_event()
         except XenError as failure:
             process.kill(15)
             if isinstance(failure.evidence, dict):
@@ -112,8 +124,12 @@ class SimulatedHost:
         self._killed_with(process)
         return Done(process.rc, process.out, process.err)
 
+    async def next_event(self, deadline):
+        await Until(self._events, deadline)
+        return self._connection.events.popleft() if self._events() else None
+
     def _events(self):
-        return self._connection is not None and self._connection.events
+        return bool(self.xenstore().events)
 
     def _killed_with(self, process):
         if self.kill_task_in_create and process.argv[:3] == ["xl", "create", "-p"] and process.rc == -9:
@@ -184,17 +200,14 @@ class SimulatedHost:
             if process.pid in pids and process.rc is None:
                 process.kill(15)
 
-    def await_exit(self, pids, deadline):
+    async def await_exit(self, pids, deadline):
         watched = [p for p in self.machine.processes if p.pid in pids]
-        while all(p.rc is None for p in watched) and self.timeline.step(deadline):
-            pass
+        await Until(lambda: any(p.rc is not None for p in watched), deadline)
 
-    @contextlib.contextmanager
-    def lock(self, name, purpose, timeout):
-        end = self.now() + timeout
-        while name in self.locks:
-            if not self.timeline.step(end):
-                raise XenError("locked", f"another task is at work on this guest: {self.locks[name]}")
+    @contextlib.asynccontextmanager
+    async def lock(self, name, purpose, timeout):
+        if not await Until(lambda: name not in self.locks, self.now() + timeout):
+            raise XenError("locked", f"another task is at work on this guest: {self.locks[name]}")
         self.locks[name] = purpose
         try:
             yield

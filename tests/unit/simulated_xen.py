@@ -146,12 +146,6 @@ class SimulatedXenstore:
             self.events.clear()
             self.events.extend(kept)
 
-    def next_event(self, deadline):
-        while not self.events:
-            if not self.timeline.step(deadline):
-                return None
-        return self.events.popleft()
-
     def fileno(self):
         return 99  # no poll is made on it: the simulated host looks at `events`
 

@@ -8,6 +8,7 @@ import itertools
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge
+from ansible_collections.stubdom.xen.plugins.module_utils.survey import survey
 
 DISK = {"vdev": "xvda", "target": "/images/disk.img", "format": "raw", "access": "rw"}
 PVH = {"name": "web", "type": "pvh", "memory": "160MiB", "kernel": "/boot/vmlinuz", "nics": [{"bridge": "xenbr0"}]}
@@ -19,14 +20,19 @@ KINDS = {"pvh": PVH, "pv": PV, "hvm": HVM, "stubdom": STUBDOM}
 
 def task(host, guest, **options):
     """Runs one task of module guest. Returns its result; raises what it raises."""
-    return converge(host, {**guest, **options}, check_mode=False)
+    return host.finish(converge(host, {**guest, **options}, check_mode=False))
+
+
+def surveyed(host):
+    """What module guest_info returns of all guests."""
+    return host.finish(survey(host, None))
 
 
 def preview(host, guest, **options):
     """The same in check mode. Nothing of the host may be otherwise afterwards."""
     before, told = host.snapshot(), len(host.mutations())
     try:
-        return converge(host, {**guest, **options}, check_mode=True)
+        return host.finish(converge(host, {**guest, **options}, check_mode=True))
     finally:
         assert host.snapshot() == before
         assert len(host.mutations()) == told

@@ -170,10 +170,10 @@ def test_steps_in_any_order_let_no_guest_run_that_was_not_awaited(names, name, b
     host.behave(name, behaviour)
     task(host, GUESTS[name], state="halted")
     walk = Walk(host, from_options(GUESTS[name]), Policy(ready_timeout=60.0))
-    walk.state = look(host, name)
-    walk.decision = decide(host, walk.given, walk.policy, walk.state)
+    walk.state = host.finish(look(host, name))
+    walk.decision = host.finish(decide(host, walk.given, walk.policy, walk.state))
     try:
-        walk._steps(["create", *names])
+        host.finish(walk._steps(["create", *names]))
     except XenError as failed:
         json.dumps(failed.as_result())
     proven = None
@@ -194,9 +194,9 @@ def test_a_step_is_not_even_begun_where_it_does_not_belong(step, state):
     host = SimulatedHost()
     task(host, PVH, state=state)
     walk = Walk(host, from_options(PVH), Policy())
-    walk.state, before = look(host, "web"), host.snapshot()
+    walk.state, before = host.finish(look(host, "web")), host.snapshot()
     with pytest.raises(XenError) as refused:
-        walk._steps([step])
+        host.finish(walk._steps([step]))
     assert (refused.value.code, refused.value.evidence["state"]) == ("step_failed", state)
     assert host.snapshot() == before
 

@@ -75,7 +75,7 @@ def host():
 
 
 def gate_on(host, kind="linux", uuid=UUID):
-    return Gate(host.xenstore(), host.now, lambda: listed(host), "vault", uuid, kind)
+    return Gate(host, lambda: listed(host), "vault", uuid, kind)
 
 
 def start_stubdomain_guest(host, behaviour):
@@ -104,7 +104,7 @@ def ended(gate, within, host):
     """The code of the error that the wait ends with, or None; and the seconds it took."""
     start = host.now()
     try:
-        gate.wait(start + within)
+        host.finish(gate.wait(start + within))
     except XenError as error:
         return error.code, host.now() - start
     return None, host.now() - start
@@ -113,7 +113,7 @@ def ended(gate, within, host):
 def test_a_chain_that_comes_up_is_proven_for_that_domain(host):
     gate = stubdomain_guest(host)
     host.timeline.after(3, lambda: report(host))
-    proof = gate.wait(host.now() + 100)
+    proof = host.finish(gate.wait(host.now() + 100))
     assert proof.domid == 1
     assert [link["link"] for link in proof.links] == ["qmp-proxy", "console-backend", "device-model", "qmp"]
 
@@ -142,7 +142,7 @@ def test_what_is_no_sign_of_readiness_is_waited_out_and_no_longer(host, wrong):
 def test_the_helper_in_dom0_is_not_mistaken_for_the_guests_device_model(host):
     """/local/domain/0/device-model/S/state says running seconds before the guest's own does."""
     gate = stubdomain_guest(host)
-    gate.look()
+    host.finish(gate.look())
     assert [link["value"] for link in gate.links()] == ["running", "running", None, None]
     assert not gate.holds()
 
@@ -165,7 +165,7 @@ def test_a_stubdomain_that_serves_another_guest_is_not_believed(host):
 def test_a_link_that_ceases_to_hold_holds_no_more(host):
     gate = stubdomain_guest(host)
     host.tree.put(STATE, "running", owner=2)
-    gate.look()
+    host.finish(gate.look())
     host.tree.remove(STATE)
     host.timeline.after(1, lambda: host.tree.put(PROXY, "9", owner=2))
     assert ended(gate, 5, host)[0] == "readiness_timeout"
@@ -210,7 +210,7 @@ def test_the_death_of_a_domain_that_matters_not_is_no_news(host):
 def test_a_failure_names_the_link_the_path_and_who_should_have_written_it(host):
     gate = stubdomain_guest(host)
     with pytest.raises(XenError) as failed:
-        gate.wait(host.now() + 5)
+        host.finish(gate.wait(host.now() + 5))
     evidence = failed.value.evidence
     assert (evidence["link"], evidence["path"], evidence["want"], evidence["observed"]) == (
         "device-model",
@@ -226,7 +226,7 @@ def test_what_a_stubdomain_writes_cannot_move_the_readers_cursor(host):
     gate = stubdomain_guest(host)
     host.tree.put("/local/domain/2/data/stubdom-error", "bad\x1b[2J\u202edisk" + "x" * 5000, owner=2)
     with pytest.raises(XenError) as failed:
-        gate.wait(host.now() + 5)
+        host.finish(gate.wait(host.now() + 5))
     assert not {"\x1b", "\u202e"} & set(failed.value.msg)
     assert len(failed.value.msg) < 2000
 

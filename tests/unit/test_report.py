@@ -8,10 +8,9 @@ import json
 
 import pytest
 from simulated_host import Behaviour, SimulatedHost
-from stories import HVM, PVH, STUBDOM, by_hand, failure, preview, task
+from stories import HVM, PVH, STUBDOM, by_hand, failure, preview, surveyed, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import MASK
-from ansible_collections.stubdom.xen.plugins.module_utils.survey import survey
 
 SECRET, NEWER = "gehei-m1", "gehei-m2"
 VNC = {**HVM, "vnc": {"enabled": True, "password": SECRET}}
@@ -35,7 +34,7 @@ def test_no_secret_is_told(holder):
     host = SimulatedHost()
     told = [preview(host, guest), task(host, guest), task(host, guest)]
     changed = {**guest, **change}
-    told += [preview(host, changed), task(host, changed), task(host, changed, disruption="recreate"), survey(host, None)]
+    told += [preview(host, changed), task(host, changed), task(host, changed, disruption="recreate"), surveyed(host)]
     assert [secretive(result) for result in told] == [True] * len(told)
     assert NEWER in host.files["/etc/xen/shop.cfg"]
     assert MASK in json.dumps(told[-1])
@@ -54,9 +53,7 @@ def test_no_secret_of_a_guest_made_by_hand_is_told():
     text = f'name = "shop"\ntype = "hvm"\nmemory = 64\nvnc = 1\nvncpasswd = "{SECRET}"\nspicepasswd = "{SECRET}"\n'
     by_hand(host, "shop", text)
     host.files["/etc/xen/shop.cfg"] = text
-    assert secretive(
-        [survey(host, None), preview(host, {"name": "shop"}), task(host, {"name": "shop", "vcpus": 2}), survey(host, None)]
-    )
+    assert secretive([surveyed(host), preview(host, {"name": "shop"}), task(host, {"name": "shop", "vcpus": 2}), surveyed(host)])
 
 
 def test_the_diff_is_what_was_against_what_will_be():
@@ -95,7 +92,7 @@ def test_the_survey_tells_of_every_guest_and_of_what_is_left_of_others():
     by_hand(host, "mine", 'name = "mine"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n')
     host.files["/etc/xen/web.cfg"] = host.files["/etc/xen/web.cfg"].replace("memory = 160", "memory = 200")
     before = host.snapshot()
-    told = {guest["name"]: guest for guest in survey(host, None)["guests"]}
+    told = {guest["name"]: guest for guest in surveyed(host)["guests"]}
     assert host.snapshot() == before
     assert {name: (guest["state"], guest["managed"]) for name, guest in told.items()} == {
         "web": ("running", True), "vault": ("running", True), "mine": ("running", False),

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many guests in flight, one thread, one loop: each guest's way is a coroutine, and this is the only place that waits.
+
+A coroutine awaits Readable(); whatever it is for (a program's end, an event of xenstore, a moment), the loop knows only
+descriptors and deadlines. Not asyncio: importing that costs a module more than all of this, on every task.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections import deque
+from collections.abc import Coroutine, Generator, Iterable, Sequence
+from typing import Any, NamedTuple, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+
+
+class Readable:
+    """Await it for those of ``fds`` that have become readable; an empty set at ``deadline`` (seconds, time.monotonic)."""
+
+    def __init__(self, fds: Iterable[int], deadline: Optional[float]) -> None:
+        self.fds, self.deadline = tuple(fds), deadline
+
+    def __await__(self) -> Generator[Readable, frozenset[int], frozenset[int]]:
+        ready = yield self
+        return ready
+
+
+class Outcome(NamedTuple):
+    """How a walk ended: with a value, or with the XenError that stopped it."""
+
+    value: Any = None
+    error: Optional[XenError] = None
+
+    def get(self) -> Any:
+        """The value. Raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+Walk = Coroutine[Any, Any, Any]
+
+
+def together(walks: Sequence[Walk], limit: int = 1) -> list[Outcome]:
+    """Runs the walks to their ends, at most ``limit`` at a time, in their order. One that fails stops no other."""
+    return _Loop(walks, limit).run()
+
+
+class _Loop:
+    def __init__(self, walks: Sequence[Walk], limit: int) -> None:
+        self.queue = deque(enumerate(walks))
+        self.limit = limit
+        self.outcomes = [Outcome() for _walk in walks]
+        self.flying: dict[int, tuple[Walk, Readable]] = {}
+
+    def run(self) -> list[Outcome]:
+        try:
+            with selectors.DefaultSelector() as selector:
+                while self._launch(selector):
+                    for number, ready in self._ready(selector):
+                        walk = self._unwatched(selector, number)
+                        self._advance(selector, number, walk, ready)
+        finally:
+            for walk, _wait in self.flying.values():
+                walk.close()
+            for _number, walk in self.queue:
+                walk.close()
+        return self.outcomes
+
+    def _launch(self, selector: selectors.BaseSelector) -> bool:
+        while self.queue and len(self.flying) < self.limit:
+            number, walk = self.queue.popleft()
+            self._advance(selector, number, walk, None)
+        return bool(self.flying or self.queue)
+
+    def _advance(self, selector: selectors.BaseSelector, number: int, walk: Walk, ready: Optional[frozenset[int]]) -> None:
+        """Lets a walk go on until it waits again or ends."""
+        try:
+            wait = walk.send(ready)
+        except StopIteration as end:
+            self.outcomes[number] = Outcome(value=end.value)
+        except XenError as error:
+            self.outcomes[number] = Outcome(error=error)
+        else:
+            self.flying[number] = (walk, wait)
+            for fd in wait.fds:
+                selector.register(fd, selectors.EVENT_READ, number)
+
+    def _unwatched(self, selector: selectors.BaseSelector, number: int) -> Walk:
+        walk, wait = self.flying.pop(number)
+        for fd in wait.fds:
+            selector.unregister(fd)
+        return walk
+
+    def _ready(self, selector: selectors.BaseSelector) -> list[tuple[int, frozenset[int]]]:
+        """The walks that can go on, and why: their readable descriptors, or none when their deadline has come."""
+        deadlines = [wait.deadline for _walk, wait in self.flying.values() if wait.deadline is not None]
+        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        found: dict[int, set[int]] = {}
+        for key, _events in selector.select(patience) if self.flying else ():
+            found.setdefault(key.data, set()).add(key.fd)
+        now = time.monotonic()
+        for number, (_walk, wait) in self.flying.items():
+            if wait.deadline is not None and wait.deadline <= now:
+                found.setdefault(number, set())
+        return [(number, frozenset(fds)) for number, fds in found.items()]

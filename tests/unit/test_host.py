@@ -1,0 +1,196 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""XenHost with this machine's own programs: several at once, each with its limit, none of them left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import time
+
+import pytest
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
+from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Readable
+
+MINUTE = 60.0
+
+
+@pytest.fixture
+def host():
+    with patch_module_args({}):
+        yield XenHost(AnsibleModule(argument_spec={}))
+
+
+def descriptors():
+    gc.collect()  # the sockets of earlier tests
+    return len(os.listdir("/proc/self/fd"))
+
+
+def alive(pid):
+    """Whether a process runs: one that its parent has not waited for does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_program_says_what_it_has_to_say_and_how_it_ended(host):
+    done = host.finish(host.run(["sh", "-c", "echo out; echo err >&2; printf '\\377' >&2; exit 3"]))
+    assert done == (3, "out\n", "err\n\\xff")
+
+
+def test_much_output_on_both_ways_is_taken_whole(host):
+    done = host.finish(host.run(["sh", "-c", "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2"]))
+    assert (len(done.out), len(done.err)) == (300000, 300000)
+
+
+def test_a_program_that_is_not_there(host):
+    with pytest.raises(XenError) as missing:
+        host.finish(host.run(["no-such-program"]))
+    assert (missing.value.code, missing.value.msg) == ("program_missing", "no-such-program: no such program on this host")
+
+
+def test_a_program_that_does_not_end_is_ended_and_what_it_said_is_kept(host, tmp_path):
+    with pytest.raises(XenError) as late:
+        host.finish(host.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; echo stuck >&2; exec sleep 600"], 0.5))
+    assert (late.value.code, late.value.evidence["said"]) == ("program_timeout", "stuck\n")
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_what_a_program_leaves_in_the_background_is_not_waited_for(host, tmp_path):
+    done = host.finish(host.run(["sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; echo done"], MINUTE))
+    pid = int((tmp_path / "pid").read_text())
+    assert (done.out, alive(pid)) == ("done\n", True)
+    os.kill(pid, signal.SIGKILL)
+
+
+class Bell:
+    """A gate: rung by the other end of a socket."""
+
+    def __init__(self, failure=None):
+        self.near, self.far = socket.socketpair()
+        self.failure, self.rung = failure, 0
+
+    def fileno(self):
+        return self.near.fileno()
+
+    async def on_event(self):
+        self.near.recv(1)
+        self.rung += 1
+        if self.failure:
+            raise self.failure
+
+
+def test_a_gate_is_told_while_the_program_runs(host):
+    bell = Bell()
+    bell.far.send(b"!")
+    host.finish(host.run(["sh", "-c", "read _ < /dev/zero & exec sleep 0.2"], MINUTE, bell))
+    assert bell.rung == 1
+
+
+def test_what_the_gate_raises_ends_the_program(host, tmp_path):
+    bell = Bell(XenError("reporter_died", "gone", {}))
+    bell.far.send(b"!")
+    with pytest.raises(XenError) as died:
+        host.finish(host.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"], MINUTE, bell))
+    assert died.value.code == "reporter_died"
+    written = tmp_path / "pid"
+    assert not written.exists() or not alive(int(written.read_text()))
+
+
+async def meets(host, mine, theirs):
+    """Makes a file and waits for another walk's: only walks that are in flight together can both end."""
+    return (await host.run(["sh", "-c", f"touch {mine}; until [ -e {theirs} ]; do sleep 0.01; done"], MINUTE)).rc
+
+
+def test_walks_are_in_flight_together(host, tmp_path):
+    walks = [meets(host, tmp_path / "a", tmp_path / "b"), meets(host, tmp_path / "b", tmp_path / "a")]
+    assert [outcome.get() for outcome in host.together(walks, 2)] == [0, 0]
+
+
+async def counted(host, together, most):
+    together.append(1)
+    most.append(len(together))
+    await host.run(["true"], MINUTE)
+    together.pop()
+
+
+def test_never_more_than_the_limit(host):
+    together, most = [], []
+    host.together([counted(host, together, most) for _walk in range(7)], 3)
+    assert (max(most), len(most)) == (3, 7)
+
+
+async def fails():
+    raise XenError("not_ready", "no")
+
+
+async def answers():
+    return "yes"
+
+
+def test_a_walk_that_fails_stops_no_other(host):
+    first, second = host.together([fails(), answers()])
+    assert (first.error.code, second.value) == ("not_ready", "yes")
+
+
+async def breaks():
+    raise ZeroDivisionError
+
+
+def test_a_mistake_of_ours_ends_all_and_leaves_no_program(host, tmp_path):
+    walks = [host.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"], MINUTE), breaks()]
+    with pytest.raises(ZeroDivisionError):
+        host.together(walks, 2)
+    written = tmp_path / "pid"
+    assert not written.exists() or not alive(int(written.read_text()))
+
+
+async def sleeps(until):
+    return await Readable((), until)
+
+
+def test_a_moment_can_be_waited_for(host):
+    begin = time.monotonic()
+    assert host.finish(sleeps(begin + 0.2)) == frozenset()
+    assert time.monotonic() >= begin + 0.2
+
+
+def test_the_loop_leaves_no_descriptor_open(host):
+    host.finish(host.run(["true"]))
+    before = descriptors()
+    host.together([host.run(["true"]) for _walk in range(20)], 5)
+    assert descriptors() == before
+
+
+def test_one_lock_one_holder(host, tmp_path, monkeypatch):
+    monkeypatch.setattr("ansible_collections.stubdom.xen.plugins.module_utils.host.LOCK_DIR", str(tmp_path))
+    order = []
+
+    async def holds(name):
+        async with host.lock("web", f"task {name}", MINUTE):
+            order.append(f"{name} has it")
+            await host.run(["sleep", "0.1"])
+            order.append(f"{name} lets go")
+
+    host.together([holds("a"), holds("b")], 2)
+    assert order in (["a has it", "a lets go", "b has it", "b lets go"], ["b has it", "b lets go", "a has it", "a lets go"])
+
+
+def test_a_lock_that_is_not_let_go_names_its_holder(host, tmp_path, monkeypatch):
+    monkeypatch.setattr("ansible_collections.stubdom.xen.plugins.module_utils.host.LOCK_DIR", str(tmp_path))
+
+    async def twice():
+        async with host.lock("web", "the first", MINUTE), host.lock("web", "the second", 0.1):
+            pass
+
+    with pytest.raises(XenError) as locked:
+        host.finish(twice())
+    assert (locked.value.code, "the first" in locked.value.msg) == ("locked", True)
