@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One QEMU process in dom0: of a guest, of a stubdomain's consoles, or dom0's own for disks."""
+
+from __future__ import annotations
+
+import os
+import re
+import tty
+from collections.abc import Sequence
+
+import behaviours
+from devices import Backends, Place, backend_at, frontend_at
+from hypervisor import command
+from loop import Loop
+from machine import Machine, option
+from qmp import Monitor
+from stores import Stores
+from xenbus import QEMUS
+
+SOCKET = re.compile(r"socket,id=([^,]+),path=([^,]+)")
+FILE = re.compile(r"(?:^|,)file=([^,]+)")
+# What QEMU 7.2 registers in its node `backends` (hw/xen/xen-legacy-backend.c)
+REGISTERS = ("9pfs", "console", "qnic", "qusb", "vfb", "vkbd")
+
+
+class Dom0Qemu:
+    """argv: without the program's name."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.argv = list(argv)
+        self.domid = int(option(argv, "-xen-domid") or 0)
+        self.loop, self.stores = Loop(), Stores()
+        self.own = f"/local/domain/0/device-model/{self.domid}"
+        self.behaves = behaviours.of(self._guest_name())
+        self.machine = Machine(argv, self._exit, self._powerdown, self._online, self._begin)
+        self.backends = Backends(self.loop, self.stores, self._backend_behaviour)
+        self._masters: list[int] = []
+
+    def run(self) -> str | None:
+        """Until it is killed or told to quit; a text is why it exits with 1."""
+        start = self.behaves["qemu"]["start"]
+        missing = [path for path in self._files() if not os.path.exists(path)]
+        if missing:
+            return f"qemu-system-i386: -drive file={missing[0]}: Could not open '{missing[0]}': No such file or directory"
+        if start == "exits":
+            return "qemu-system-i386: it was told to exit"
+        self._open_serials()
+        silent = not self.behaves["qmp"]["answers"]
+        for path in self._sockets():
+            Monitor(self.loop, path, self.machine.commands(), silent, self.behaves["qmp"]["after"])
+        if start == "runs":
+            self.loop.later(self.behaves["qemu"]["ready_after"], self._serve)
+        if self.behaves["qemu"]["dies_after"] is not None:
+            self.loop.later(self.behaves["qemu"]["dies_after"], lambda: os._exit(1))
+        self._write_pid()
+        self.loop.run()
+        return None
+
+    def _guest_name(self) -> str:
+        return (option(self.argv, "-name") or "").split(",")[0].removesuffix("-dm")
+
+    def _files(self) -> list[str]:
+        words = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-drive"]
+        paths = [found[1] for found in map(FILE.search, words) if found]
+        return [path for path in paths if path.startswith("/")]
+
+    def _sockets(self) -> list[str]:
+        words = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-chardev"]
+        sockets = dict(found.groups() for found in map(SOCKET.match, words) if found)
+        monitors = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-mon"]
+        return [path for name, path in sockets.items() if any(f"chardev={name}" in word for word in monitors)]
+
+    def _open_serials(self) -> None:
+        for name, word in zip(self.argv, self.argv[1:]):
+            if name == "-serial" and word == "pty":
+                master, slave = os.openpty()
+                tty.setraw(slave)
+                self._masters.append(master)
+                self.machine.serials.append(f"pty:{os.ttyname(slave)}")
+
+    def _serve(self) -> None:
+        """Back ends first, then readiness: nobody may run before its disks can be served."""
+        store = self.stores.of(0)
+        for name in REGISTERS if "xenpv" in self.argv else ():
+            store.write(f"{self.own}/backends/{name}", "")
+        store.watch("/local/domain", "qemu")
+        self.loop.drained(self._take_events)
+        self.loop.readable(store, self._take_events)
+        self._take_events()
+        if self.machine.running:
+            self._begin()
+
+    def _begin(self) -> None:
+        """The machine runs. A QEMU that is restricted to its guest cannot say so in xenstore."""
+        if "-xen-domid-restrict" not in self.argv:
+            self.stores.of(0).write(f"{self.own}/state", "running")
+
+    def _take_events(self) -> None:
+        store = self.stores.of(0)
+        while True:
+            event = store.next_event(0)
+            if event is None:
+                return
+            place = self._backend_of(event[0])
+            if place:
+                self.backends.look(place)
+
+    def _backend_of(self, path: str) -> Place | None:
+        front = frontend_at(path)
+        if front and front.home == self.domid:
+            path = self.stores.of(0).read(f"{front.path}/backend") or ""
+        place = backend_at(path)
+        ours = place and place.home == 0 and place.kind in QEMUS and place.path.split("/")[-2] == str(self.domid)
+        return place if ours else None
+
+    def _backend_behaviour(self, _domid: int, kind: str) -> behaviours.Part:
+        return self.behaves.get(f"backend.{kind}", {"stuck_at": None, "after": 0})
+
+    def _powerdown(self) -> None:
+        command(f"trigger {self.domid} power")
+
+    def _online(self, count: int) -> None:
+        command(f"vcpus {self.domid} {count}")
+
+    def _exit(self) -> None:
+        self.loop.later(0, self.loop.stop)
+
+    def _write_pid(self) -> None:
+        path = option(self.argv, "-pidfile")
+        if path:
+            with open(path, "w") as pid:
+                pid.write(f"{os.getpid()}\n")

@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A domain's own kernel: its front ends, what it says in control/, how it answers xl. The lab's tiny guest is the model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import hypervisor
+from behaviours import Part
+from devices import Frontends, frontend_at
+
+FEATURES = ("feature-poweroff", "feature-reboot", "feature-suspend")
+# control/shutdown -> why the domain then shuts down (drivers/xen/manage.c of Linux)
+REQUESTS = {
+    "poweroff": hypervisor.POWEROFF,
+    "halt": hypervisor.POWEROFF,
+    "reboot": hypervisor.REBOOT,
+    "suspend": hypervisor.SUSPEND,
+}
+VCPU = re.compile(r"/local/domain/\d+/cpu/\d+/availability")
+
+
+class Kernel:
+    """What a stubdomain's kernel and a guest's have in common. world: see world.py."""
+
+    def __init__(self, world: Any, domid: int, frontends: Frontends) -> None:
+        self.world, self.domid, self.frontends = world, domid, frontends
+        self.home = f"/local/domain/{domid}"
+        self.stopped = False  # it has shut down, or is gone
+        self.paused = False
+        self.drives = False  # its drivers are up
+
+    def start(self) -> None:
+        """It runs for the first time."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """It will never run again."""
+        self.stopped = True
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        """It was paused, and what happened meanwhile it sees now."""
+        self.paused = False
+        if self.drives:
+            self.frontends.look_at_all()
+
+    def changed(self, path: str) -> None:
+        """Something at `path`, which is under its home, may have changed."""
+        place = frontend_at(path)
+        if place and self.drives:
+            self.frontends.look(place)
+
+    def power(self) -> None:
+        """The power button."""
+
+    def drive_devices(self) -> None:
+        """The kernel's drivers start."""
+        for name in FEATURES:
+            self.world.stores.write(self.domid, f"{self.home}/control/{name}", "1")
+        self.drives = True
+        self.frontends.look_at_all()
+
+    def say(self, text: str) -> None:
+        """A line on its console: libxl may have sent that to a file, which QEMU in dom0 would write."""
+        output = self.world.stores.of(0).read(f"{self.home}/console/output") or ""
+        if output.startswith("file:"):
+            with open(output[len("file:") :], "a") as log:
+                log.write(f"{text}\n")
+        else:
+            self.world.hypervisor.say(self.domid, text)
+
+
+class Guest(Kernel):
+    """A guest's kernel and what little runs on it."""
+
+    def __init__(self, world: Any, domid: int, name: str, behaves: Mapping[str, Part]) -> None:
+        self.behaves = behaves["guest"]
+        super().__init__(world, domid, Frontends(world.stores, domid, tuple(self.behaves["frontends"])))
+        self.name = name
+
+    def start(self) -> None:
+        if self.behaves["dies_after"] is not None:
+            self.world.loop.later(self.behaves["dies_after"], lambda: self._shut_down(self.behaves["dies_by"]))
+        if self.behaves["boots"]:
+            self.world.loop.later(self.behaves["boots_after"], self._boot)
+
+    def resume(self) -> None:
+        super().resume()
+        if self.drives:
+            self._obey()
+            self._balloon()
+
+    def changed(self, path: str) -> None:
+        super().changed(path)
+        if not self.drives:
+            return
+        if path == f"{self.home}/control/shutdown":
+            self._obey()
+        elif path == f"{self.home}/memory/target":
+            self._balloon()
+        elif VCPU.fullmatch(path):
+            self._count_vcpus()
+
+    def power(self) -> None:
+        if self.drives and self.behaves["shutdown"] == "obeys":
+            self.world.loop.later(self.behaves["shutdown_after"], lambda: self._shut_down("poweroff"))
+
+    def _boot(self) -> None:
+        if not self.stopped:
+            self.drive_devices()
+            self.say("tiny guest up")
+            self._obey()
+
+    def _obey(self) -> None:
+        """What xl wrote into control/shutdown; the node is emptied first, which xl takes for "heard"."""
+        path = f"{self.home}/control/shutdown"
+        asked = self.world.stores.of(0).read(path)
+        if asked not in REQUESTS or self.behaves["shutdown"] != "obeys":
+            return
+        self.world.stores.write(self.domid, path, "")
+        self.world.loop.later(self.behaves["shutdown_after"], lambda: self._shut_down(asked))
+
+    def _shut_down(self, how: str) -> None:
+        if not self.stopped:
+            self.world.hypervisor.shutdown(self.domid, {**REQUESTS, **hypervisor.REASONS}[how])
+
+    def _balloon(self) -> None:
+        store = self.world.stores.of(0)
+        target, video = store.number(f"{self.home}/memory/target"), store.number(f"{self.home}/memory/videoram")
+        if target:
+            self.world.hypervisor.populate(self.domid, target + video)
+
+    def _count_vcpus(self) -> None:
+        store = self.world.stores.of(0)
+        states = store.read_many([f"{path}/availability" for path in store.under(f"{self.home}/cpu")]).values()
+        self.world.hypervisor.vcpus(self.domid, sum(state == "online" for state in states))

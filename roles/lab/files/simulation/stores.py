@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""xenstore as any domain: domain 0 by xenstored's socket, domain N by the ring that the simulated hypervisor gives it."""
+
+from __future__ import annotations
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import UnixSocketConnection, Xenstore
+from ansible_collections.stubdom.xen.plugins.module_utils.xswire import request
+from hypervisor import DIRECTORY
+
+Perms = list[tuple[str, int]]  # as Xenstore.perms gives them
+
+
+class Store(Xenstore):
+    """The collection's client, and the two requests that only guests and tests make."""
+
+    def chmod(self, path: str, perms: Perms) -> None:
+        """Sets who owns a node and who may use it."""
+        entries = b"".join(f"{letter}{domid}".encode() + b"\0" for letter, domid in perms)
+        self._change(request("SET_PERMS", path, entries))
+
+    def number(self, path: str) -> int:
+        """The number in a node; 0 where there is none."""
+        value = self.read(path) or ""
+        return int(value) if value.isdigit() else 0
+
+    def under(self, path: str) -> list[str]:
+        """The paths of a node's children."""
+        return [f"{path}/{name}" for name in self.ls(path) or []]
+
+
+class Stores:
+    """The connections as each domain, opened when first used."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Store] = {}
+
+    def of(self, domid: int) -> Store:
+        """Raises XenError if the domain is not, or no longer, there."""
+        if domid not in self._open:
+            self._open[domid] = connect(domid)
+        return self._open[domid]
+
+    def close(self, domid: int) -> None:
+        store = self._open.pop(domid, None)
+        if store:
+            store.close()
+
+    def write(self, domid: int, path: str, value: str, perms: Perms | None = None) -> bool:
+        """Writes as that domain; False where xenstored does not let it or the domain has just gone."""
+        try:
+            store = self.of(domid)
+            store.write(path, value)
+            if perms:
+                store.chmod(path, perms)
+        except XenError as error:
+            if error.code != "xenstore_refused":
+                self.close(domid)
+            return False
+        return True
+
+
+def connect(domid: int) -> Store:
+    return Store() if domid == 0 else Store(UnixSocketConnection(f"{DIRECTORY}/dom{domid}.sock"))
