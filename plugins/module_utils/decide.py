@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
+from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path, parsed
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
@@ -26,11 +27,15 @@ DEVICES = {
 
 
 class Decision(NamedTuple):
-    """What is wanted of the guest as it was seen. text: of its file; None when it is to be absent."""
+    """What is wanted of the guest as it was seen. text: of its file; None when it is to be absent.
+
+    parsed: what the host's parser made of that text, where it was asked.
+    """
 
     wanted: Optional[Guest]
     text: Optional[str]
     plan: Plan
+    parsed: Optional[Parsed] = None
 
 
 async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decision:
@@ -42,12 +47,12 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
     text, path = intent.text_of(wanted, state)
     if state.word in GONE and state.stored is None:
         rules.check_new(wanted)
-    config = await parsed(host, text, path) if state.config is not None or path is None else None
-    live = compare.live_changes(wanted, config, state.config) if config is not None and state.config is not None else ()
+    answer = await parsed(host, state.name, text, path) if state.config is not None or path is None else None
+    live = compare.live_changes(wanted, answer.config, state.config) if answer is not None and state.config is not None else ()
     plan = planning.make(policy, state, wanted, _stored_changes(state, wanted, path), live, given.autostart)
     if any(step.step == "create" for step in plan.steps):
         admission.check(await admission.gather(host, wanted), wanted, state)
-    return Decision(wanted, text, plan)
+    return Decision(wanted, text, plan, answer)
 
 
 def _whole_adoption(given: Guest, state: State) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
+from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, rules
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
-from ansible_collections.stubdom.xen.plugins.module_utils import rules
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
@@ -81,6 +81,8 @@ class Walk:
         first = self.state = await self._settled()
         self.decision = await decide(self.host, self.given, self.policy, self.state)
         approve(self.policy, self.decision.plan)
+        if self.decision.parsed is not None:
+            dryrun.keep(self.host, self.name, self.decision.parsed)
         await self._attempts()
         after = await look(self.host, self.name) if self.decision.plan.steps else self.state
         return result(first, after, self.decision.wanted, self.decision.plan, self.policy.state, await self._readiness(after))
@@ -155,6 +157,7 @@ class Walk:
 
     async def _forget(self) -> None:
         self.host.remove(config_path(self.name))
+        dryrun.drop(self.host, self.name)
 
     async def _autostart(self) -> None:
         if self.policy.state != "absent" and self.given.autostart:

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import glob
 import os
+import shutil
 import signal
 import stat
 import tempfile
@@ -126,6 +127,18 @@ class XenHost:
         except BaseException:
             os.unlink(temporary)
             raise
+
+    def make_directory(self, path: str, mode: int = 0o700) -> None:
+        """A directory for files of this collection's own; one that is there stays as it is."""
+        os.makedirs(path, mode, exist_ok=True)
+
+    def stamp(self, program: str) -> str:
+        """What changes when a program in PATH is replaced: its path, size and time of modification."""
+        path = shutil.which(program)
+        if path is None:
+            return ""
+        about = os.stat(path)
+        return f"{path} {about.st_size} {about.st_mtime_ns}"
 
     def keep_copy(self, path: str, copy: str) -> None:
         """A second name for what a file holds now; an older copy is never overwritten."""

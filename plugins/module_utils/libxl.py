@@ -122,14 +122,11 @@ def parse_json(text: str) -> Any:
         raise XenError("xl_output", f"xl printed JSON that cannot be read: {error}", printable(text, 500)) from error
 
 
-def live_config(text: str, domid: int) -> Optional[dict[str, Any]]:
-    """The configuration of one domain in `xl list -l` output; None where libxl left it out (half-made, QEMU gone)."""
+def live_configs(text: str) -> dict[int, dict[str, Any]]:
+    """domid -> configuration in `xl list -l` output. libxl leaves out who is half-made, and whose QEMU is gone."""
     listed = parse_json(text) or []
-    for entry in listed if isinstance(listed, list) else [listed]:
-        if entry.get("domid") == domid:
-            config: dict[str, Any] = entry["config"]
-            return config
-    return None
+    entries = listed if isinstance(listed, list) else [listed]
+    return {entry["domid"]: entry["config"] for entry in entries if entry.get("domid") is not None}
 
 
 def guest_of_config(config: Mapping[str, Any]) -> Guest:

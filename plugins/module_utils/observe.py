@@ -18,9 +18,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     Domain,
     HostInfo,
     guest_of_config,
-    live_config,
+    live_configs,
     parse_info,
-    parse_json,
     parse_list,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
@@ -101,12 +100,38 @@ async def info(host: Any) -> HostInfo:
 
 async def look(host: Any, name: str, domains: Optional[tuple[Domain, ...]] = None) -> State:
     """Reads everything about one guest. ``domains``: a list just taken, to spare taking it again."""
+    return (await look_all(host, [name], domains))[name]
+
+
+async def look_all(host: Any, names: Sequence[str], domains: Optional[tuple[Domain, ...]] = None) -> dict[str, State]:
+    """Reads everything about some guests, by name: whatever their number, xl is asked twice and xenstore once."""
     domains = await listed(host) if domains is None else domains
-    domain = _domain_named(name, domains)
-    stubdom_domid, has_qemu = _device_model(host, domain)
-    whole = domain is not None and _kept(host, domain)
-    stubdom = next((d for d in domains if d.domid == stubdom_domid), None)
-    config = await _config(host, domain) if domain is not None and whole and _answers(stubdom_domid, stubdom) else None
+    named = {d.name: d for d in domains if d.domid != 0}
+    mine = {name: named.get(name) for name in names}
+    nodes = host.xenstore().read_many(_paths(mine, domains))
+    whole = [d for d in mine.values() if d is not None and _kept(host, d)]
+    configs = await _configs(host, [d for d in whole if _answers(_device_model(d, nodes)[0], domains)], domains)
+    return {name: _seen(host, name, domains, domain, nodes, domain in whole, configs) for name, domain in mine.items()}
+
+
+def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> list[str]:
+    """The nodes that tell who serves whom."""
+    homes = [f"/local/domain/{d.domid}/image" for d in mine.values() if d is not None]
+    stubdoms = [d for d in domains if d.name[-3:] == "-dm" and d.name[:-3] in mine]
+    models = [f"{home}/device-model-{what}" for home in homes for what in ("domid", "pid")]
+    return models + [f"/local/domain/{d.domid}/target" for d in stubdoms]
+
+
+def _seen(
+    host: Any,
+    name: str,
+    domains: tuple[Domain, ...],
+    domain: Optional[Domain],
+    nodes: Mapping[str, Optional[str]],
+    whole: bool,
+    configs: Mapping[int, Mapping[str, Any]],
+) -> State:
+    stubdom_domid, has_qemu = _device_model(domain, nodes)
     return merge(
         name,
         domains,
@@ -114,38 +139,37 @@ async def look(host: Any, name: str, domains: Optional[tuple[Domain, ...]] = Non
         read_stored(host, name),
         bool(host.linked(auto_path(name))),
         stubdom_domid,
-        stubdom,
+        next((d for d in domains if d.domid == stubdom_domid), None) if stubdom_domid is not None else None,
         whole,
-        config,
-        _leftovers(host, name, domains, domain, stubdom_domid),
+        configs.get(domain.domid) if domain is not None else None,
+        _leftovers(host, name, domains, domain, stubdom_domid, nodes),
         has_qemu,
     )
 
 
-def _domain_named(name: str, domains: Sequence[Domain]) -> Optional[Domain]:
-    found = [d for d in domains if d.name == name and d.domid != 0]
-    return found[-1] if found else None
-
-
-def _device_model(host: Any, domain: Optional[Domain]) -> tuple[Optional[int], bool]:
+def _device_model(domain: Optional[Domain], nodes: Mapping[str, Optional[str]]) -> tuple[Optional[int], bool]:
     """(the stubdomain's domid or None, whether a QEMU in dom0 serves the guest)."""
     if domain is None:
         return None, False
     home = f"/local/domain/{domain.domid}/image"
-    nodes = host.xenstore().read_many([f"{home}/device-model-domid", f"{home}/device-model-pid"])
     stubdom = nodes[f"{home}/device-model-domid"]
     serves = stubdom is not None and stubdom.isdigit() and int(stubdom) != 0
     return (int(stubdom) if serves and stubdom else None), nodes[f"{home}/device-model-pid"] is not None
 
 
-def _answers(stubdom_domid: Optional[int], stubdom: Optional[Domain]) -> bool:
+def _answers(stubdom_domid: Optional[int], domains: Sequence[Domain]) -> bool:
     """`xl list -l` asks QEMU first, for up to 10 s: not worth asking a dead one."""
-    return stubdom_domid is None or (stubdom is not None and stubdom.alive)
+    return stubdom_domid is None or any(d.domid == stubdom_domid and d.alive for d in domains)
 
 
-async def _config(host: Any, domain: Domain) -> Optional[dict[str, Any]]:
-    done = await host.run(["xl", "list", "-l", str(domain.domid)])
-    return live_config(done.out, domain.domid) if done.rc == 0 else None
+async def _configs(host: Any, whole: Sequence[Domain], domains: Sequence[Domain]) -> dict[int, dict[str, Any]]:
+    """libxl's JSON of these domains. All are asked for at once, unless that would ask the dead as well."""
+    at_once = len(whole) > 1 and all(d.alive for d in domains)
+    found: dict[int, dict[str, Any]] = {}
+    for which in [[]] if at_once else [[str(d.domid)] for d in whole]:
+        done = await host.run(["xl", "list", "-l", *which])
+        found.update(live_configs(done.out) if done.rc == 0 else {})
+    return found
 
 
 def read_stored(host: Any, name: str) -> Optional[Stored]:
@@ -159,32 +183,6 @@ def read_stored(host: Any, name: str) -> Optional[Stored]:
     except XenError:
         guest = None
     return Stored(path, text, text.startswith(xlcfg.MARK), guest)
-
-
-async def parsed(host: Any, text: str, path: Optional[str] = None) -> dict[str, Any]:
-    """What the host's own parser makes of a configuration. Raises XenError(cfg_refused) where it refuses it.
-
-    ``path``: a file that holds just this text, to spare writing one.
-    """
-    if path is not None:
-        return await _dry_run(host, path)
-    with host.scratch(text) as scratch:
-        return await _dry_run(host, scratch)
-
-
-async def _dry_run(host: Any, path: str) -> dict[str, Any]:
-    done = await host.run(["xl", "create", "-n", path])
-    if done.rc != 0:
-        raise XenError(
-            "cfg_refused",
-            "this host's xl refuses the guest's configuration",
-            printable(done.err, 2000),
-            "the last line of the evidence names what xl did not take",
-        )
-    found = parse_json(done.out)
-    if not isinstance(found, dict):
-        raise XenError("xl_output", "`xl create -n` printed no configuration", printable(done.out, 500))
-    return found
 
 
 def merge(
@@ -242,13 +240,17 @@ def _kept(host: Any, domain: Domain) -> bool:
 
 
 def _leftovers(
-    host: Any, name: str, domains: Sequence[Domain], domain: Optional[Domain], stubdom_domid: Optional[int]
+    host: Any,
+    name: str,
+    domains: Sequence[Domain],
+    domain: Optional[Domain],
+    stubdom_domid: Optional[int],
+    nodes: Mapping[str, Optional[str]],
 ) -> tuple[Domain, ...]:
     """Stubdomains by this guest's name that serve nobody (libxl leaves one when it is killed early).
 
     Not every domain so called is one: a person may have made a guest of that name, or renamed the guest that it serves.
     """
     called = [d for d in domains if d.name == f"{name}-dm" and d.domid != stubdom_domid and not _kept(host, d)]
-    targets = host.xenstore().read_many([f"/local/domain/{d.domid}/target" for d in called]) if called else {}
-    others = {str(d.domid) for d in domains if d is not domain}
-    return tuple(d for d in called if targets[f"/local/domain/{d.domid}/target"] not in others)
+    others = {str(d.domid) for d in domains if d is not domain} if called else set()
+    return tuple(d for d in called if nodes.get(f"/local/domain/{d.domid}/target") not in others)

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import compare
+from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, listed, look, parsed
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, listed, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
@@ -22,7 +23,8 @@ async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
     domains = await listed(host)
     stubdoms = _stubdoms(host, domains)
     wanted = sorted(set(names)) if names else sorted(_all_names(host, domains, set(stubdoms)))
-    guests = [await _about(host, await look(host, name, domains)) for name in wanted]
+    states = await look_all(host, wanted, domains)
+    guests = [await _about(host, states[name]) for name in wanted]
     lost = [d for d in domains if stubdoms.get(d.domid) is not None and not _lives(stubdoms[d.domid], domains)]
     return {"guests": guests, "leftovers": [leftover(d) for d in lost]}
 
@@ -64,7 +66,7 @@ async def _drift(host: Any, state: State) -> list[dict[str, Any]]:
     if state.stored is None or state.stored.guest is None or state.config is None:
         return []
     try:
-        config: Mapping[str, Any] = await parsed(host, state.stored.text, state.stored.path)
+        config = (await parsed(host, state.name, state.stored.text, state.stored.path)).config
     except XenError as error:
         return [{"field": "file", "from": None, "to": None, "reason": error.msg}]
     changes = compare.live_changes(state.stored.guest, config, state.config)

@@ -144,6 +144,12 @@ class SimulatedHost:
     def write_file(self, path, text, mode=0o600):
         self.files[path] = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
+    def make_directory(self, path, mode=0o700):
+        pass  # files here need none
+
+    def stamp(self, program):
+        return f"/usr/sbin/{program} 1 1"
+
     def keep_copy(self, path, copy):
         self.files.setdefault(copy, self.files[path])
 

@@ -22,7 +22,7 @@ LAYERS = [
     ["xswire"],
     ["xenstore"],
     ["readiness"],
-    ["observe"],
+    ["observe", "dryrun"],
     ["intent", "admission"],
     ["compare"],
     ["steps"],

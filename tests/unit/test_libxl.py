@@ -15,7 +15,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     Domain,
     guest_of_config,
     leaves,
-    live_config,
+    live_configs,
     parse_info,
     parse_json,
     parse_list,
@@ -109,7 +109,7 @@ def test_a_domain_just_made_is_what_was_asked_for(name):
     """The two outputs differ in what libxl fills in. Neither that nor the UUID that xl made up is a difference."""
     asked = parse_json(recorded(f"{name}.create-n.txt"))
     [listed] = parse_json(recorded(f"{name}.list-l.txt"))
-    live = live_config(recorded(f"{name}.list-l.txt"), listed["domid"])
+    live = live_configs(recorded(f"{name}.list-l.txt"))[listed["domid"]]
     asked["c_info"]["uuid"] = live["c_info"]["uuid"]
     wanted = guest_of_config(asked)
     assert live_changes(wanted, asked, live) == ()
@@ -133,8 +133,8 @@ def test_the_file_and_the_hosts_reading_of_it_agree(name):
 
 
 def test_a_domain_that_libxl_leaves_out_has_no_configuration():
-    assert live_config("[]", 3) is None
-    assert live_config(recorded("pvh.list-l.txt"), 99) is None
+    assert live_configs("[]").get(3) is None
+    assert live_configs(recorded("pvh.list-l.txt")).get(99) is None
 
 
 def test_the_guest_of_a_live_domain_is_input_again():
