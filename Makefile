@@ -22,7 +22,7 @@ PLAY := ansible-playbook
 .PHONY: help setup check test lab lab-stop demo bench
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready $(COLLECTION) ## the tools, pinned, into .venv
 
@@ -49,21 +49,30 @@ test: setup ## every test: the gates on every Python found, then the embedded Xe
 HOSTS ?=
 LAB_ARGS ?=
 LAB = $(PLAY) -i localhost, playbooks/lab.yml -e '{"lab_state": "$(1)", "lab_hosts": ["$(subst $(SPACE),"$(COMMA)",$(strip $(2)))"]}' $(LAB_ARGS)
-LAB_BOOTED = $(patsubst .lab/hosts/%/host.json,%,$(wildcard .lab/hosts/*/host.json))
+LAB_BOOTED = $(patsubst .lab/$(1)/%/host.json,%,$(wildcard .lab/$(1)/*/host.json))
 COMMA := ,
 SPACE := $(subst ,, )
 
-.PHONY: lab lab-stop lab-reset
+.PHONY: lab lab-stop lab-reset lab-simulated lab-simulated-stop
 
 lab: setup ## a real Xen host, emulated: built once, booted, in .lab/inventory.yml
 	@echo "== lab: a Xen host (the first time it is built, two minutes)"
 	@$(call LAB,running,$(or $(HOSTS),xen1))
 
 lab-reset: setup ## the lab's hosts as they were after their first boot
-	@$(call LAB,reset,$(or $(HOSTS),$(LAB_BOOTED),xen1))
+	@$(call LAB,reset,$(or $(HOSTS),$(call LAB_BOOTED,hosts),xen1))
 
 lab-stop: setup ## the lab's hosts stopped, and only these
-	@$(call LAB,stopped,$(or $(HOSTS),$(LAB_BOOTED),xen1))
+	@$(call LAB,stopped,$(or $(HOSTS),$(call LAB_BOOTED,hosts),xen1))
+
+lab-simulated: LAB_ARGS += -e lab_kind=simulated
+lab-simulated: setup ## simulated Xen hosts, real xl and no hypervisor: in .lab/simulated.yml
+	@echo "== lab: a simulated Xen host (the first time it is built, a minute and a half)"
+	@$(call LAB,running,$(or $(HOSTS),sim1))
+
+lab-simulated-stop: LAB_ARGS += -e lab_kind=simulated
+lab-simulated-stop: setup ## these stopped, and only these
+	@$(call LAB,stopped,$(or $(HOSTS),$(call LAB_BOOTED,simulated),sim1))
 
 # the Xen hosts that demo and bench work on
 INVENTORY ?= .lab/inventory.yml

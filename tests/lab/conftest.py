@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FILES = Path(__file__).resolve().parents[2] / "roles" / "lab" / "files"
-sys.path.insert(0, str(FILES / "labhost"))
+sys.path[:0] = [str(FILES / name) for name in ("runner", "labhost", "simhost")]
 
 
 @pytest.fixture
@@ -21,10 +21,19 @@ def build() -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import layout
+    import emulated
 
-    monkeypatch.setattr(layout, "RUN", tmp_path / "run")
-    made = layout.Layout.of(tmp_path / "lab", "xen1")
+    monkeypatch.setattr(emulated, "RUN", tmp_path / "run")
+    made = emulated.EmulatedHost.of(tmp_path / "lab", "xen1")
     made.directory.mkdir(parents=True)
     made.run.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def simulated(tmp_path: Path):
+    from simulated import SimulatedHost
+
+    made = SimulatedHost.of(tmp_path / "lab", "sim1")
+    made.directory.mkdir(parents=True)
     return made

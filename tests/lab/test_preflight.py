@@ -9,7 +9,8 @@ import socket
 
 import preflight
 import pytest
-from layout import LabError, Layout
+from emulated import EmulatedHost
+from layout import LabError
 
 
 def test_a_port_in_use_is_refused_with_its_owner(host):
@@ -29,7 +30,7 @@ def test_memory_that_is_not_there_is_refused(host):
 
 
 def test_a_host_keeps_its_port_and_new_ones_get_free_ones(host):
-    second = Layout.of(host.directory.parent.parent, "xen2")
+    second = EmulatedHost.of(host.directory.parent.parent, "xen2")
     second.directory.mkdir()
     second.write_record({"port": 2222})
     hosts = [second]

@@ -79,21 +79,48 @@ def test_a_second_build_waits_for_the_first(stage, tmp_path):
     assert (tmp_path / "images" / ".build-d1" / "result").read_text() == "x\n"
 
 
-def test_publish_removes_what_builds_of_other_images_left(stage, tmp_path):
-    said(stage("one", "touch half", digest="d0"))
+def test_publish_drops_scratch_and_keeps_the_link_to_what_the_image_is_made_from(stage, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_ROOTFS", "rootfs-1")
+    said(stage("one", "touch whole scratch/half"))
+    said(stage("publish"))
+    made = tmp_path / "images" / "d1"
+    assert sorted(path.name for path in made.iterdir()) == ["rootfs", "whole"]
+    assert os.readlink(made / "rootfs") == "../rootfs-1"
+
+
+def test_publish_removes_what_builds_of_other_images_left_long_ago(stage, tmp_path):
+    for digest in ("d0", "d2"):
+        said(stage("one", "touch half", digest=digest))
+    os.utime(tmp_path / "images" / ".build-d0", (0, 0))
     said(stage("one", "touch whole", digest="d1"))
     said(stage("publish", digest="d1"))
-    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [".lock", "d1"]
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == [".build-d2", ".lock", "d1"]
 
 
-def test_the_images_name_follows_what_it_is_built_from(build, tmp_path):
-    copy = shutil.copytree(build, tmp_path / "build")
+@pytest.mark.parametrize(
+    ("changed", "kinds"),
+    [
+        ("build/rootfs/packages", {"rootfs", "embedded", "simulated"}),
+        ("build/shared/syslinux.cfg", {"embedded", "simulated"}),
+        ("build/embedded/dom0.sh", {"embedded"}),
+        ("build/simulated/layer.sh", {"simulated"}),
+        ("xenfake/xenfake.h", {"simulated"}),
+        ("xenfake/xenfake.o", set()),
+    ],
+)
+def test_an_images_name_follows_what_it_is_built_from(build, tmp_path, changed, kinds):
+    for name in ("build", "xenfake"):
+        shutil.copytree(build.parent / name, tmp_path / name)
+
+    def names() -> dict[str, str]:
+        return {kind: digest(kind, "bookworm", "4.17") for kind in ("rootfs", "embedded", "simulated")}
 
     def digest(*arguments: str) -> str:
-        return subprocess.run([copy / "digest.sh", *arguments], check=True, capture_output=True, text=True).stdout
+        return subprocess.run([tmp_path / "build/digest.sh", *arguments], check=True, capture_output=True, text=True).stdout
 
-    before = digest("bookworm", "4.17")
-    assert before == digest("bookworm", "4.17") != digest("trixie", "4.20")
-    with (copy / "packages").open("a") as packages:
-        packages.write("less\n")
-    assert digest("bookworm", "4.17") != before
+    before = names()
+    assert before == names()
+    assert all(digest(kind, "trixie", "4.20") != name for kind, name in before.items())
+    with (tmp_path / changed).open("a") as file:
+        file.write("more\n")
+    assert {kind for kind, name in names().items() if name != before[kind]} == kinds

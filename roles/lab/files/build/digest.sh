@@ -2,10 +2,18 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Prints the name of the image that these scripts would build: a digest over their contents and the arguments.
+# Prints the name of an image: digest.sh rootfs|embedded|simulated ARGUMENT... The name has a digest over the arguments and
+# over what the image is built from. "rootfs" is what the other two are made from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+kind=$1
+case $kind in
+  rootfs) prefix=rootfs- from=(rootfs) ;;
+  embedded) prefix='' from=(rootfs shared embedded) ;;
+  simulated) prefix=simulated- from=(rootfs shared simulated ../xenfake) ;;
+esac
 {
   printf '%s\n' "$@"
-  find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
-} | sha256sum | cut -c1-16
+  # without what a compiler left there
+  find "${from[@]}" -type f ! -name '*.o' ! -name '*.so' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+} | sha256sum | sed -E "s/^(.{16}).*/$prefix\1/"

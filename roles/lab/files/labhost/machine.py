@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
-
-from layout import LabError, Layout
+from emulated import EmulatedHost
+from tools import run
 
 QEMU = "qemu-system-x86_64"
 # bootscrub=0: memory that nobody used is not touched, so that it costs this machine nothing.
@@ -36,44 +32,18 @@ MACHINE = [
 ]
 
 
-def run(*command: str, cwd: Path | None = None) -> str:
-    """Run a tool to its end and return what it printed.
-
-    :raises LabError: it is missing or failed.
-    """
-    try:
-        done = subprocess.run(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, check=False, capture_output=True, text=True, errors="replace"
-        )
-    except FileNotFoundError as error:
-        raise LabError(
-            f"{command[0]} was to run, but it is not installed: apt-get install qemu-system-x86 qemu-utils."
-        ) from error
-    if done.returncode:
-        raise LabError(f"{' '.join(command)} failed with {done.returncode}: {(done.stderr or done.stdout).strip()}")
-    return done.stdout
-
-
 def version() -> str:
     return run(QEMU, "--version").splitlines()[0]
 
 
-def snapshots(host: Layout) -> list[str]:
-    """The names of the snapshots in the host's disk, running or not."""
-    if not host.disk.exists():
-        return []
-    info = json.loads(run("qemu-img", "info", "--force-share", "--output=json", str(host.disk)))
-    return [snapshot["name"] for snapshot in info.get("snapshots", [])]
-
-
-def new_disk(host: Layout, image: str) -> None:
+def new_disk(host: EmulatedHost, image: str) -> None:
     """An empty overlay on the image's disk; what the old one held is gone."""
     host.disk.unlink(missing_ok=True)
     # relative to the overlay, so that the lab's directory can be moved
     run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"../../images/{image}/dom0.img", str(host.disk))
 
 
-def arguments(host: Layout, memory: int, port: int, image: str, snapshot: str | None) -> list[str]:
+def arguments(host: EmulatedHost, memory: int, port: int, image: str, snapshot: str | None) -> list[str]:
     """QEMU's command line, to be run in the host's directory. The process is known by the pid file's absolute path."""
     boot = f"../../images/{image}"
     return [
@@ -108,12 +78,11 @@ def arguments(host: Layout, memory: int, port: int, image: str, snapshot: str | 
     ]
 
 
-def launch(host: Layout, snapshot: str | None) -> None:
+def launch(host: EmulatedHost, snapshot: str | None) -> None:
     """Start QEMU as the record says; it detaches itself once the machine runs."""
     record = host.record()
     host.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     for leftover in (host.qmp, host.console, host.pidfile):
         leftover.unlink(missing_ok=True)
-    if host.console_log.exists():
-        os.replace(host.console_log, host.directory / "console.log.old")
+    host.new_console()
     run(*arguments(host, record["memory"], record["port"], record["image"], snapshot), cwd=host.directory)

@@ -9,17 +9,18 @@ import re
 import socket
 from pathlib import Path
 
-from layout import LabError, Layout
+from emulated import EmulatedHost
+from layout import LabError
 
 
-def choose_port(host: Layout, others: list[Layout], first: int) -> int:
+def choose_port(host: EmulatedHost, others: list[EmulatedHost], first: int) -> int:
     """The host's port: the recorded one, else the first from `first` up that no other host of the lab has recorded."""
     recorded = host.record().get("port")
     taken = {other.record().get("port") for other in others if other != host}
     return recorded or next(port for port in range(first, 65536) if port not in taken)
 
 
-def require_port(host: Layout, port: int) -> None:
+def require_port(host: EmulatedHost, port: int) -> None:
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -32,7 +33,7 @@ def require_port(host: Layout, port: int) -> None:
             ) from error
 
 
-def require_memory(host: Layout, mebibytes: int) -> None:
+def require_memory(host: EmulatedHost, mebibytes: int) -> None:
     found = re.search(r"^MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     available = int(found.group(1)) // 1024 if found else mebibytes
     if available < mebibytes:

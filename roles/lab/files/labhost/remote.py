@@ -9,7 +9,8 @@ import socket
 import subprocess
 import time
 
-from layout import LabError, Layout
+from emulated import EmulatedHost
+from layout import LabError
 from process import running
 
 # said by lab-ready.service of the image
@@ -20,7 +21,7 @@ OPTIONS = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev
 CLOCK = "echo in; read now; off=$((${{now%.*}} - $(date +%s))); [ ${{off#-}} -le {tolerance} ] || date -s @$now"
 
 
-def send_time(host: Layout, tolerance: int, seconds: float) -> subprocess.CompletedProcess[str]:
+def send_time(host: EmulatedHost, tolerance: int, seconds: float) -> subprocess.CompletedProcess[str]:
     """Log in and set the host's clock if it is off by more than `tolerance` seconds; two lines of output if it was.
 
     :raises subprocess.TimeoutExpired: no end within `seconds`.
@@ -42,7 +43,7 @@ def send_time(host: Layout, tolerance: int, seconds: float) -> subprocess.Comple
     return subprocess.CompletedProcess(command, child.returncode, out, err)
 
 
-def await_boot(host: Layout, deadline: float) -> None:
+def await_boot(host: EmulatedHost, deadline: float) -> None:
     """Return when the console has said that booting is over.
 
     :param deadline: on time.monotonic's scale.
@@ -65,7 +66,7 @@ def await_boot(host: Layout, deadline: float) -> None:
                 raise _not_booted(host, "its QEMU ended")
 
 
-def set_clock(host: Layout, deadline: float, tolerance: int = 2) -> bool:
+def set_clock(host: EmulatedHost, deadline: float, tolerance: int = 2) -> bool:
     """Reach the host over ssh and put its clock right: a loaded snapshot goes on at the time it was taken.
 
     :param tolerance: seconds that the clock may be off.
@@ -85,7 +86,7 @@ def set_clock(host: Layout, deadline: float, tolerance: int = 2) -> bool:
     raise _not_booted(host, f"ssh to port {host.record()['port']} did not succeed in time ({reason or 'no answer'})")
 
 
-def disconnect(host: Layout) -> None:
+def disconnect(host: EmulatedHost) -> None:
     """End the connections that Ansible keeps for its next task: the host is about to forget them, they would hang."""
     for path in host.run.glob("ssh*"):
         subprocess.run(
@@ -98,7 +99,7 @@ def disconnect(host: Layout) -> None:
         path.unlink(missing_ok=True)
 
 
-def _not_booted(host: Layout, why: str) -> LabError:
+def _not_booted(host: EmulatedHost, why: str) -> LabError:
     return LabError(
         f"{host.name} was to boot until root can log in by ssh, but {why}. Look at {host.console_log}, whose end is:\n"
         f"{host.console_end()}\n"

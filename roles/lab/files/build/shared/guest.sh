@@ -6,20 +6,20 @@
 # SYSLINUX boots into the same. A guest under a Linux stubdomain must boot from a disk: the QEMU in there cannot see dom0's files.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=roles/lab/files/build/common.sh
+# shellcheck source=roles/lab/files/build/shared/common.sh
 . "$here/common.sh"
 
-rm -rf tiny
-mkdir -p tiny/{bin,sbin,usr/bin,usr/sbin,dev,proc,sys,tmp,var/log,var/run}
-cp -r "$here/tiny/." tiny/
-chmod 755 tiny/etc/rc tiny/etc/console tiny/etc/acpi/PWRF/00000080
-cp root/bin/busybox tiny/bin/
-chroot root busybox --list-full | while read -r applet; do
-  [ -e "tiny/$applet" ] || ln -s /bin/busybox "tiny/$applet"
+rm -rf scratch/tiny
+mkdir -p scratch/tiny/{bin,sbin,usr/bin,usr/sbin,dev,proc,sys,tmp,var/log,var/run}
+cp -r "$here/tiny/." scratch/tiny/
+chmod 755 scratch/tiny/etc/rc scratch/tiny/etc/console scratch/tiny/etc/acpi/PWRF/00000080
+cp rootfs/root/bin/busybox scratch/tiny/bin/
+chroot rootfs/root busybox --list-full | while read -r applet; do
+  [ -e "scratch/tiny/$applet" ] || ln -s /bin/busybox "scratch/tiny/$applet"
 done
-ln -s /bin/busybox tiny/init
-modules tiny xen-blkfront xen-netfront evdev button
-archive tiny tiny.cpio.gz
+ln -s /bin/busybox scratch/tiny/init
+modules scratch/tiny xen-blkfront xen-netfront evdev button
+archive scratch/tiny tiny.cpio.gz
 
 rm -f guest.img.partial
 truncate -s 24M guest.img.partial

@@ -6,17 +6,17 @@
 # Debian's own initrd is forty times as large, which an emulated CPU takes long to unpack.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# shellcheck source=roles/lab/files/build/common.sh
+# shellcheck source=roles/lab/files/build/shared/common.sh
 . "$here/common.sh"
 
-cp "root/boot/vmlinuz-$(kernel)" vmlinuz
+cp "rootfs/root/boot/vmlinuz-$(kernel)" vmlinuz
 # QEMU's -kernel takes the multiboot ELF, not the compressed file.
-gunzip -c "root/boot/xen-$LAB_XEN-amd64.gz" > xen
+gunzip -c "rootfs/root/boot/xen-$LAB_XEN-amd64.gz" > xen
 
-rm -rf initrd
-mkdir -p initrd/{bin,dev,root,tmp}
-cp root/bin/busybox initrd/bin/
-ln -s busybox initrd/bin/sh
-modules initrd virtio_pci virtio_blk ext4
-install -m 755 "$here/initrd-init" initrd/init
-archive initrd initrd.img
+rm -rf scratch/initrd
+mkdir -p scratch/initrd/{bin,dev,root,tmp}
+cp rootfs/root/bin/busybox scratch/initrd/bin/
+ln -s busybox scratch/initrd/bin/sh
+modules scratch/initrd virtio_pci virtio_blk ext4
+install -m 755 "$here/initrd-init" scratch/initrd/init
+archive scratch/initrd initrd.img

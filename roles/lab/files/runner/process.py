@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The QEMU process of a host: found by its pid file, believed only if its command line says it is ours."""
+"""The process of a host: found by its pid file, believed only if it is seen to be that host's."""
 
 from __future__ import annotations
 
@@ -9,29 +9,22 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from layout import LabError, Layout
 
 
 def pid_of(host: Layout) -> int | None:
-    """The pid of the host's running QEMU.
-
-    A pid file outlives a crash and the pid may be anybody's by now: the command line must be that of a QEMU which was
-    given this very pid file.
-    """
+    """The pid of the host's process. A pid file outlives a crash, and the pid may be anybody's by now."""
     try:
         pid = int(host.pidfile.read_text())
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return pid if host.owns(pid) else None
     except (OSError, ValueError):
         return None
-    ours = os.path.basename(arguments[0]).startswith("qemu-system-") and str(host.pidfile) in arguments
-    return pid if ours else None
 
 
 @contextmanager
 def running(host: Layout) -> Iterator[int | None]:
-    """A pidfd of the host's QEMU, or None. It stays that process's even if the pid is given to another meanwhile."""
+    """A pidfd of the host's process, or None. It stays that process's even if the pid is given to another meanwhile."""
     pid = pid_of(host)
     try:
         handle = os.pidfd_open(pid) if pid else None
@@ -49,7 +42,7 @@ def exited(pidfd: int, seconds: float) -> bool:
 
 
 def stop(host: Layout, seconds: float = 30, gently: bool = True) -> bool:
-    """End the host's QEMU, at once if not gently, which does its snapshots no harm; False when there was none."""
+    """End the host's process, at once if not gently, which does its snapshots no harm; False when there was none."""
     with running(host) as pidfd:
         if pidfd is None:
             return False
@@ -57,4 +50,9 @@ def stop(host: Layout, seconds: float = 30, gently: bool = True) -> bool:
             signal.pidfd_send_signal(pidfd, number)
             if exited(pidfd, seconds):
                 return True
-    raise LabError(f"QEMU of {host.name} ({host.pidfile}) was to end, but outlived SIGKILL by {seconds} s: see dmesg.")
+    raise LabError(f"The process of {host.name} ({host.pidfile}) was to end, but outlived SIGKILL by {seconds} s: see dmesg.")
+
+
+def require_running(host: Layout) -> None:
+    if not pid_of(host):
+        raise LabError(f"{host.name} was to be running, but no process of {host.directory} is there. Start it: {host.make}")

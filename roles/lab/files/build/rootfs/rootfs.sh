@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# dom0's file system from Debian packages: root/
+# dom0's file system from Debian packages: root/, which both kinds of host are made from
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 packages=$(sed -e '/^#/d' -e "s/@XEN@/$LAB_XEN/" "$here/packages" | paste -sd,)
@@ -14,10 +14,10 @@ for modules in /lib/modules /usr/lib/modules; do
     "$modules"/'*'/kernel/drivers/{gpu,media,infiniband,isdn,staging,net/wireless,net/ethernet,iio,comedi}/'*')
 done
 
-rm -rf --one-file-system root root.partial tmp
-mkdir tmp
+rm -rf --one-file-system root root.partial scratch/tmp
+mkdir scratch/tmp
 # INITRD=No: the kernel's hook would build a general initrd, of which none is used here (see boot.sh).
-INITRD=No TMPDIR=$PWD/tmp mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include="$packages" \
+INITRD=No TMPDIR=$PWD/scratch/tmp mmdebstrap --quiet --mode=root --variant=minbase --format=directory --include="$packages" \
   "${unwanted[@]/#/--dpkgopt=path-exclude=}" "$LAB_SUITE" root.partial ${LAB_MIRROR:+"$LAB_MIRROR"}
 rm -rf root.partial/var/cache/apt/archives/*.deb root.partial/var/cache/apt/*.bin
 mv -T root.partial root
