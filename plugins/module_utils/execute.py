@@ -26,9 +26,10 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
     info,
     listed,
     look,
+    subject_of,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
-from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof, kind_of
+from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof, kind_of, links_now
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, THERE
@@ -307,20 +308,17 @@ class Walk:
         return Gate(self.host, lambda: listed(self.host), self.name, uuid, await self._device_model())
 
     async def _device_model(self) -> str:
-        wanted = self.decision.wanted or Guest()
-        version = (await info(self.host)).version if wanted.stubdom.type == "minios" else (4, 6)
-        return kind_of(wanted, self.state.has_qemu, version)
+        return kind_of(self.decision.wanted or Guest(), self.state.has_qemu, await self._version())
+
+    async def _version(self) -> tuple[int, int]:
+        """Xen's, where the chain depends on it."""
+        minios = self.decision.wanted is not None and self.decision.wanted.stubdom.type == "minios"
+        return (await info(self.host)).version if minios else (4, 6)
 
     async def _readiness(self, after: State) -> tuple[dict[str, Any], ...]:
         """The links as they came up; for a guest that was up already, as they are now."""
-        if self.links or after.word not in ("running", "paused") or after.domain is None or self.decision.wanted is None:
-            return self.links
-        self.state = after
-        gate = await self._gate(after.domain.uuid)
-        await gate.look()
-        links = tuple({**link, "after_s": None} for link in gate.links())
-        gate.close()
-        return links
+        subject = None if self.links else subject_of(after, self.decision.wanted, await self._version())
+        return links_now(self.host.xenstore(), [subject])[0] if subject else self.links
 
     # --- failure
 

@@ -22,6 +22,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     parse_info,
     parse_list,
 )
+from ansible_collections.stubdom.xen.plugins.module_utils.readiness import WITHOUT_STUBDOM, Subject, kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
@@ -170,6 +171,16 @@ async def _configs(host: Any, whole: Sequence[Domain], domains: Sequence[Domain]
         done = await host.run(["xl", "list", "-l", *which])
         found.update(live_configs(done.out) if done.rc == 0 else {})
     return found
+
+
+def subject_of(state: State, guest: Optional[Guest], version: tuple[int, int]) -> Optional[Subject]:
+    """Whose chain it is, of a guest that is up; None where there is no domain, or no stubdomain that should be."""
+    if guest is None or state.domain is None or not state.domain.alive:
+        return None
+    kind = kind_of(guest, state.has_qemu, version)
+    if kind not in WITHOUT_STUBDOM and state.stubdom_domid is None:
+        return None
+    return Subject(state.name, state.domain.uuid, state.domain.domid, kind, state.stubdom_domid)
 
 
 def read_stored(host: Any, name: str) -> Optional[Stored]:

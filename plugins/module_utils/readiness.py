@@ -107,6 +107,9 @@ CHAINS: Mapping[str, tuple[Row, ...]] = {
 }
 
 
+WITHOUT_STUBDOM = ("none", "restricted", "qemu")
+
+
 @dataclass(frozen=True)
 class Subject:
     """Whose chain it is: the guest by domid and uuid, what holds its device model, and the stubdomain's domid if any."""
@@ -154,6 +157,25 @@ def chain(subject: Subject) -> tuple[Link, ...]:
 def failure_node(stubdom: int) -> str:
     """Where the image of role stubdom_image has its init say why it gave up."""
     return f"/local/domain/{stubdom}/data/stubdom-error"
+
+
+def shown(link: Link, value: Optional[str], after: Optional[float]) -> dict[str, Any]:
+    """A link as results show it. after: seconds until it held; None where nobody watched it come up."""
+    return {
+        "link": link.name,
+        "domain": link.reporter,
+        "path": link.path,
+        "want": link.want,
+        "value": value if value is None else printable(value, VALUE_MAX),
+        "after_s": None if after is None else round(after, 3),
+    }
+
+
+def links_now(xenstore: Any, subjects: Sequence[Subject]) -> list[tuple[dict[str, Any], ...]]:
+    """The links of guests that are up, as they are at this moment, asked for at once."""
+    chains = [chain(subject) for subject in subjects]
+    seen = xenstore.read_many([link.path for links in chains for link in links])
+    return [tuple(shown(link, seen[link.path], None) for link in links) for links in chains]
 
 
 class Proof(NamedTuple):
@@ -258,7 +280,7 @@ class Gate:
             self._domid = self._domid_of_uuid()
         if self._domid is None or self.subject is not None:
             return
-        if self.device_model in ("none", "restricted", "qemu"):
+        if self.device_model in WITHOUT_STUBDOM:
             self._set_subject(self._domid, None)
             return
         node = f"/local/domain/{self._domid}/image/device-model-domid"
@@ -325,15 +347,7 @@ class Gate:
         return tuple(self._shown(link) for link in chain(self.subject)) if self.subject else ()
 
     def _shown(self, link: Link) -> dict[str, Any]:
-        value, after = self.seen.get(link.path), self.first_held.get(link.name)
-        return {
-            "link": link.name,
-            "domain": link.reporter,
-            "path": link.path,
-            "want": link.want,
-            "value": value if value is None else printable(value, VALUE_MAX),
-            "after_s": None if after is None else round(after, 3),
-        }
+        return shown(link, self.seen.get(link.path), self.first_held.get(link.name))
 
     def failure(self, code: str, what: str) -> XenError:
         """The error that names the link, what was there instead and who should have written it."""

@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Any, Callable, Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import compare
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, listed, look_all
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, listed, look_all, subject_of
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
-from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, kind_of
+from ansible_collections.stubdom.xen.plugins.module_utils.readiness import links_now
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import to_options
 
@@ -24,7 +24,8 @@ async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
     stubdoms = _stubdoms(host, domains)
     wanted = sorted(set(names)) if names else sorted(_all_names(host, domains, set(stubdoms)))
     states = await look_all(host, wanted, domains)
-    guests = [await _about(host, states[name]) for name in wanted]
+    links = _links(host, states)
+    guests = [await _about(host, states[name], links.get(name, ())) for name in wanted]
     lost = [d for d in domains if stubdoms.get(d.domid) is not None and not _lives(stubdoms[d.domid], domains)]
     return {"guests": guests, "leftovers": [leftover(d) for d in lost]}
 
@@ -47,7 +48,7 @@ def _lives(domid: int, domains: Sequence[Domain]) -> bool:
     return any(d.domid == domid and not d.dying for d in domains)
 
 
-async def _about(host: Any, state: State) -> dict[str, Any]:
+async def _about(host: Any, state: State, links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     about = guest_of(state, None)
     about.update(
         name=state.name,
@@ -55,10 +56,17 @@ async def _about(host: Any, state: State) -> dict[str, Any]:
         stored=masked(to_options(state.stored.guest)) if state.stored and state.stored.guest else None,
         live=masked(to_options(state.live)) if state.live else None,
         drift=await _drift(host, state),
-        readiness=list(await _links(host, state)),
+        readiness=list(links),
         leftovers=[leftover(domain) for domain in state.leftovers],
     )
     return about
+
+
+def _links(host: Any, states: Mapping[str, State]) -> dict[str, tuple[dict[str, Any], ...]]:
+    """The links of every guest that is up, by its name."""
+    known = [(state, state.live or (state.stored.guest if state.stored else None)) for state in states.values()]
+    subjects = [s for s in (subject_of(state, guest, (4, 6)) for state, guest in known) if s is not None]
+    return dict(zip([s.name for s in subjects], links_now(host.xenstore(), subjects)))
 
 
 async def _drift(host: Any, state: State) -> list[dict[str, Any]]:
@@ -71,28 +79,3 @@ async def _drift(host: Any, state: State) -> list[dict[str, Any]]:
         return [{"field": "file", "from": None, "to": None, "reason": error.msg}]
     changes = compare.live_changes(state.stored.guest, config, state.config)
     return [{"field": c.field, "live": hidden(c.field, c.before), "stored": hidden(c.field, c.after)} for c in changes]
-
-
-async def _links(host: Any, state: State) -> tuple[dict[str, Any], ...]:
-    if state.domain is None or not state.domain.alive:
-        return ()
-    stored = state.stored.guest if state.stored else None
-    guest = state.live or stored
-    if guest is None:
-        return ()
-    kind = kind_of(guest, state.has_qemu, (4, 6))
-    gate = Gate(host, _just_listed(state), state.name, state.domain.uuid, kind)
-    try:
-        await gate.look()
-        return tuple({**link, "after_s": None} for link in gate.links())
-    except XenError:
-        return tuple({**link, "after_s": None} for link in gate.links())
-    finally:
-        gate.close()
-
-
-def _just_listed(state: State) -> Callable[[], Awaitable[Sequence[Domain]]]:
-    async def domains() -> Sequence[Domain]:
-        return state.domains
-
-    return domains
