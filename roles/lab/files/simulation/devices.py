@@ -105,11 +105,19 @@ class Backends:
             self._put(place, row.tells)
             if place.kind == "vbd":
                 self._put(place, (("sectors", str(sectors(seen["params"] or ""))),))
+            if place.kind == "console":
+                self._open_console(seen["frontend"] or "")
             if place.kind in QEMUS:
                 self._put(place, (("hotplug-status", "connected"),))
         self._put(place, (("state", str(after)),))
         if after == xenbus.INIT_WAIT:
             self._put(place, row.offers_late)
+
+    def _open_console(self, frontend: str) -> None:
+        """Where libxl has a stubdomain's console written to, QEMU makes the file, be it for nothing."""
+        output = self.stores.of(0).read(f"{frontend}/output") or ""
+        if output.startswith("file:"):
+            open(output[len("file:") :], "a").close()
 
     def _put(self, place: Place, nodes: tuple[tuple[str, str], ...]) -> None:
         for name, value in nodes:

@@ -10,6 +10,7 @@ import tty
 from collections.abc import Sequence
 
 import behaviours
+import traditional
 from devices import Backends, Place, backend_at, frontend_at
 from hypervisor import command
 from loop import Loop
@@ -29,7 +30,8 @@ class Dom0Qemu:
 
     def __init__(self, argv: Sequence[str]) -> None:
         self.argv = list(argv)
-        self.domid = int(option(argv, "-xen-domid") or 0)
+        self.is_traditional = "-xen-domid" not in argv
+        self.domid = int(option(argv, "-xen-domid") or option(argv, "-d") or 0)
         self.loop, self.stores = Loop(), Stores()
         self.own = f"/local/domain/0/device-model/{self.domid}"
         self.behaves = behaviours.of(self._guest_name())
@@ -58,7 +60,7 @@ class Dom0Qemu:
         return None
 
     def _guest_name(self) -> str:
-        return (option(self.argv, "-name") or "").split(",")[0].removesuffix("-dm")
+        return (option(self.argv, "-name") or option(self.argv, "-domain-name") or "").split(",")[0].removesuffix("-dm")
 
     def _files(self) -> list[str]:
         words = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-drive"]
@@ -84,12 +86,21 @@ class Dom0Qemu:
         store = self.stores.of(0)
         for name in REGISTERS if "xenpv" in self.argv else ():
             store.write(f"{self.own}/backends/{name}", "")
-        store.watch("/local/domain", "qemu")
+            store.chmod(f"{self.own}/backends/{name}", [("n", 0), ("n", self.domid)])
+        for path in self._watched():
+            store.watch(path, "qemu")
         self.loop.drained(self._take_events)
         self.loop.readable(store, self._take_events)
-        self._take_events()
+        for kind in QEMUS:
+            for path in store.under(f"/local/domain/0/backend/{kind}/{self.domid}"):
+                self._look(path)
         if self.machine.running:
             self._begin()
+
+    def _watched(self) -> list[str]:
+        """Our back ends, our guest's front ends, and what libxl asks of a qemu-traditional."""
+        backends = [f"/local/domain/0/backend/{kind}/{self.domid}" for kind in QEMUS]
+        return [*backends, f"/local/domain/{self.domid}/device", f"{self.own}/command"]
 
     def _begin(self) -> None:
         """The machine runs. A QEMU that is restricted to its guest cannot say so in xenstore."""
@@ -102,9 +113,16 @@ class Dom0Qemu:
             event = store.next_event(0)
             if event is None:
                 return
-            place = self._backend_of(event[0])
-            if place:
-                self.backends.look(place)
+            self._look(event[0])
+
+    def _look(self, path: str) -> None:
+        place = self._backend_of(path)
+        if place:
+            self.backends.look(place)
+        elif self.is_traditional and path == f"{self.own}/command":
+            answer = traditional.ANSWERS.get(self.stores.of(0).read(path) or "")
+            if answer:
+                self.stores.of(0).write(f"{self.own}/state", answer)
 
     def _backend_of(self, path: str) -> Place | None:
         front = frontend_at(path)

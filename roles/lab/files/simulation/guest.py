@@ -63,6 +63,7 @@ class Kernel:
         """The kernel's drivers start."""
         for name in FEATURES:
             self.world.stores.write(self.domid, f"{self.home}/control/{name}", "1")
+        self.world.hypervisor.drivers_up(self.domid)
         self.drives = True
         self.frontends.look_at_all()
 
@@ -114,6 +115,7 @@ class Guest(Kernel):
     def _boot(self) -> None:
         if not self.stopped:
             self.drive_devices()
+            self._count_vcpus()
             self.say("tiny guest up")
             self._obey()
 

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a dom0's files look like: /run, /sys/hypervisor, and our programs over those of QEMU and the hotplug scripts."""
+"""What a dom0's files look like: an empty /run, and our programs over those of QEMU and the hotplug scripts.
+
+/dev/xen, /proc/xen and /sys/hypervisor are the simulated hypervisor's.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +26,7 @@ COVERED = {
 
 DIRECTORIES = ("/run/xen", "/run/xenstored", "/run/lock", "/run/xenfake", "/var/lib/xen", "/var/log/xen", "/etc/xen/auto")
 
-# /sys/hypervisor as on Debian 12's dom0. XENFEAT_dom0 is bit 11 of features.
-SYS_HYPERVISOR = {
-    "type": "xen",
-    "uuid": "00000000-0000-0000-0000-000000000000",
-    "guest_type": "PV",
-    "version/major": "4",
-    "version/minor": "17",
-    "version/extra": ".7",
-    "compilation/compiled_by": "pkg-xen-devel",
-    "compilation/compiler": "x86_64-linux-gnu-gcc (Debian 12.2.0-14+deb12u1) 12.2.0",
-    "compilation/compile_date": "Wed Nov  4 16:52:28 UTC 2026",
-    "properties/capabilities": "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ",
-    "properties/changeset": "",
-    "properties/features": "000228f0",
-    "properties/pagesize": "1000",
-    "properties/virtual_start": "ffff800000000000",
-}
-
-# What the hypervisor reads when its state is first made: the sizes of the embedded lab host.
-HARDWARE = "memory_mib=6144\ndom0_mib=1536\ncpus=2\n"
+MEMORY_MIB, DOM0_MIB, CPUS = 6144, 1536, 2  # as the embedded lab host
 
 
 def mount() -> None:
@@ -55,14 +39,11 @@ def mount() -> None:
             _cover(HERE / "programs" / name, Path(path))
 
 
-def put() -> None:
+def put(memory_mib: int, cpus: int) -> None:
+    """What a booted dom0 has in them. The hypervisor reads its host's sizes when its state is first made."""
     for directory in DIRECTORIES:
         Path(directory).mkdir(parents=True, exist_ok=True)
-    for name, text in SYS_HYPERVISOR.items():
-        path = Path("/sys/hypervisor", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{text}\n")
-    Path("/run/xenfake/host").write_text(HARDWARE)
+    Path("/run/xenfake/host").write_text(f"memory_mib={memory_mib}\ndom0_mib={DOM0_MIB}\ncpus={cpus}\n")
 
 
 def _cover(ours: Path, path: Path) -> None:

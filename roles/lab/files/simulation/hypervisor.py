@@ -12,6 +12,7 @@ from typing import NamedTuple
 DIRECTORY = "/run/xenfake"
 POWEROFF, REBOOT, SUSPEND, CRASH = 0, 1, 2, 3  # SHUTDOWN_* (xen/include/public/sched.h)
 REASONS = {"poweroff": POWEROFF, "reboot": REBOOT, "suspend": SUSPEND, "crash": CRASH}
+CALLBACK_IRQ = 0  # HVM_PARAM_CALLBACK_IRQ (xen/include/public/hvm/params.h)
 
 # struct start_info (xen/include/public/xen.h, x86-64): the page that a PV kernel is started with
 START_MAGIC = b"xen-3.0-x86_64\0"
@@ -56,6 +57,10 @@ class Hypervisor:
     def vcpus(self, domid: int, count: int) -> None:
         """The domain's kernel has that many vcpus online."""
         self._command(f"vcpus {domid} {count}")
+
+    def drivers_up(self, domid: int) -> None:
+        """An HVM guest has told where its PV drivers want their interrupts: for libxl the sign that it has any."""
+        self._command(f"hvmparam {domid} {CALLBACK_IRQ} 1")
 
     def say(self, domid: int, text: str) -> None:
         """A line on the domain's PV console."""

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from hypervisor import DIRECTORY
+
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import UnixSocketConnection, Xenstore
 from ansible_collections.stubdom.xen.plugins.module_utils.xswire import request
-from hypervisor import DIRECTORY
 
 Perms = list[tuple[str, int]]  # as Xenstore.perms gives them
 

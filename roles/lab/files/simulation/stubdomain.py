@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 import hypervisor
+import traditional
 from behaviours import Part
 from devices import Frontends
 from guest import Kernel
 from machine import Machine
 from qmp import Monitor
 
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+
 RUN = "/run/xen-simulation"
 QEMU_BACKENDS = ("9pfs", "console", "qusb", "vkbd")
 FRONTENDS = ("vbd", "console", "vif", "pci")
 REASON_LIMIT = 1000  # characters of a reason, as the real init cuts it
-
-# What qemu-traditional answers to libxl in the node `state`, for what is asked in the node `command`
-TRADITIONAL = {"save": "paused", "continue": "running", "pci-ins": "pci-inserted", "pci-rem": "pci-removed"}
 
 
 class Stubdomain(Kernel):
@@ -79,7 +79,11 @@ class LinuxStubdomain(Stubdomain):
     """QEMU in a Linux, as libxl wants it since Xen 4.14."""
 
     def boot(self) -> None:
-        arguments = self._arguments()
+        try:
+            arguments = self._arguments()
+        except XenError as error:
+            self.fail(str(error))
+            return
         words = hypervisor.cmdline(self.domid).split()
         fault = next((word.partition("=")[2] for word in words if word.startswith("stubdom.fail=")), "")
         if not arguments:
@@ -111,9 +115,7 @@ class LinuxStubdomain(Stubdomain):
         """The monitor, and the nodes by which the proxy in dom0 finds it."""
         if self.stopped:
             return
-        machine = Machine(
-            arguments, quit=self.die, powerdown=lambda: self.world.press_power(self.target), online=self._online
-        )
+        machine = Machine(arguments, quit=self.die, powerdown=lambda: self.world.press_power(self.target), online=self._online)
         says = self.behaves["qmp"]
         path = f"{RUN}/qmp.{self.domid}"
         self.monitor = Monitor(self.world.loop, path, machine.commands(), not says["answers"], says["after"])
@@ -150,15 +152,12 @@ class MiniosStubdomain(Stubdomain):
         super().changed(path)
         if path == f"{self.own}/command" and self.is_ready and self.behaves["qmp"]["answers"]:
             asked = self.world.stores.of(0).read(path)
-            if asked in TRADITIONAL:
-                self.world.loop.later(self.behaves["qmp"]["after"], lambda: self._answer(TRADITIONAL[asked]))
+            if asked in traditional.ANSWERS:
+                self.world.loop.later(self.behaves["qmp"]["after"], lambda: self._answer(traditional.ANSWERS[asked]))
 
     def _answer(self, value: str) -> None:
         if not self.stopped:
             self.world.stores.write(self.domid, f"{self.own}/state", value)
 
 
-KINDS: Mapping[str, Callable[..., Stubdomain]] = {
-    "qemu_xen": LinuxStubdomain,
-    "qemu_xen_traditional": MiniosStubdomain,
-}
+KINDS: Mapping[str, Callable[..., Stubdomain]] = {"qemu_xen": LinuxStubdomain, "qemu_xen_traditional": MiniosStubdomain}

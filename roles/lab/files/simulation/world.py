@@ -17,15 +17,16 @@ from typing import Optional
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import behaviours  # noqa: E402
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError  # noqa: E402
-from devices import Backends, Place, backend_at, frontend_at  # noqa: E402
-from guest import Guest, Kernel  # noqa: E402
-from hypervisor import CRASH, Happened, Hypervisor  # noqa: E402
-from loop import Loop  # noqa: E402
-from stores import Stores  # noqa: E402
-from stubdomain import KINDS, RUN  # noqa: E402
-from xenbus import QEMUS  # noqa: E402
+import behaviours
+from devices import Backends, Place, backend_at, frontend_at
+from guest import Guest, Kernel
+from hypervisor import CRASH, Happened, Hypervisor
+from loop import Callback, Loop
+from stores import Stores
+from stubdomain import KINDS, RUN
+from xenbus import QEMUS
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
 HOMES = "/local/domain"
 HOME = re.compile(rf"{HOMES}/(\d+)/.+")
@@ -72,7 +73,7 @@ class World:
                 "destroyed": self._destroyed,
             }.get(event.what)
             if react:
-                react(event)
+                self._survive(lambda react=react, event=event: react(event))
 
     def _kernel(self, domid: int, does) -> None:  # type: ignore[no-untyped-def]
         if domid in self.kernels:
@@ -120,7 +121,15 @@ class World:
             event = store.next_event(0)
             if event is None:
                 return
-            self._changed(event[0])
+            self._survive(lambda path=event[0]: self._changed(path))
+
+    def _survive(self, act: Callback) -> None:
+        """A domain may vanish, or be refused something, in the middle of its step: that is its own misfortune."""
+        try:
+            act()
+        except XenError as error:
+            print(f"world: {error}", flush=True)
+            self.stores.of(0).fileno()  # raises if it is xenstored that has gone
 
     def _changed(self, path: str) -> None:
         for place in self._ends(path):
