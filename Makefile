@@ -45,10 +45,11 @@ test: setup ## every test: the gates on every Python found, then the embedded Xe
 	    echo "== NOT TESTED on a Xen host: there is no tests/contract yet"; \
 	fi
 
-# the embedded Xen hosts: make lab HOSTS="xen1 xen2"; LAB_ARGS goes to ansible-playbook, e.g. LAB_ARGS='-e lab_memory=4096'
+# Xen hosts for tests: make lab HOSTS="xen1 xen2"; LAB_ARGS goes to ansible-playbook, e.g. LAB_ARGS='-e lab_memory=4096'
 HOSTS ?=
 LAB_ARGS ?=
-LAB = $(PLAY) -i localhost, playbooks/lab.yml -e '{"lab_state": "$(1)", "lab_hosts": ["$(subst $(SPACE),"$(COMMA)",$(strip $(2)))"]}' $(LAB_ARGS)
+LAB_KIND = embedded
+LAB = $(PLAY) -i localhost, playbooks/lab.yml -e '{"lab_kind": "$(LAB_KIND)", "lab_state": "$(1)", "lab_hosts": ["$(subst $(SPACE),"$(COMMA)",$(strip $(2)))"]}' $(LAB_ARGS)
 LAB_BOOTED = $(patsubst .lab/$(1)/%/host.json,%,$(wildcard .lab/$(1)/*/host.json))
 COMMA := ,
 SPACE := $(subst ,, )
@@ -65,12 +66,11 @@ lab-reset: setup ## the lab's hosts as they were after their first boot
 lab-stop: setup ## the lab's hosts stopped, and only these
 	@$(call LAB,stopped,$(or $(HOSTS),$(call LAB_BOOTED,hosts),xen1))
 
-lab-simulated: LAB_ARGS += -e lab_kind=simulated
+lab-simulated lab-simulated-stop: LAB_KIND = simulated
 lab-simulated: setup ## simulated Xen hosts, real xl and no hypervisor: in .lab/simulated.yml
 	@echo "== lab: a simulated Xen host (the first time it is built, a minute and a half)"
 	@$(call LAB,running,$(or $(HOSTS),sim1))
 
-lab-simulated-stop: LAB_ARGS += -e lab_kind=simulated
 lab-simulated-stop: setup ## these stopped, and only these
 	@$(call LAB,stopped,$(or $(HOSTS),$(call LAB_BOOTED,simulated),sim1))
 

@@ -132,9 +132,7 @@ def _become_init(plan: Plan, owner: int | None) -> NoReturn:
             kernel.die_with_parent(signal.SIGKILL)
         filesystem.enter(plan.host, plan.lower, plan.snapshot)
         socket.sethostname(plan.host.name)
-        arguments = ["--name", plan.host.name]
-        if "--memory-mib" in Path(INIT).read_text():
-            arguments += ["--memory-mib", str(plan.memory), "--cpus", str(plan.cpus)]
+        arguments = ["--name", plan.host.name, "--memory-mib", str(plan.memory), "--cpus", str(plan.cpus)]
         os.execve("/usr/bin/python3", ["python3", INIT, *arguments], {**ENVIRONMENT, MARK: str(plan.host.directory)})
     except BaseException as error:
         _fail(error)
