@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -178,6 +179,9 @@ PASS(int, lstat, (const char *path, struct stat *buf), (where, buf))
 PASS(int, lstat64, (const char *path, struct stat64 *buf), (where, buf))
 PASS(int, fstatat, (int fd, const char *path, struct stat *buf, int flags), (fd, where, buf, flags))
 PASS(int, fstatat64, (int fd, const char *path, struct stat64 *buf, int flags), (fd, where, buf, flags))
+PASS(ssize_t, readlink, (const char *path, char *text, size_t size), (where, text, size))
+PASS(ssize_t, getxattr, (const char *path, const char *name, void *value, size_t size), (where, name, value, size))
+PASS(ssize_t, lgetxattr, (const char *path, const char *name, void *value, size_t size), (where, name, value, size))
 PASS(int, statx, (int fd, const char *path, int flags, unsigned int mask, struct statx *buf), (fd, where, flags, mask, buf))
 
 /* ---------------------------------------------------------------------------------------------------- descriptors */

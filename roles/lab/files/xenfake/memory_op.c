@@ -44,13 +44,13 @@ static long claim(struct domain *d, void *argument)
 	return memory_claim(d, ((struct xen_memory_reservation *)argument)->nr_extents);
 }
 
-/* The cache is filled up to the target while there are entries for it (xen/arch/x86/mm/p2m-pod.c). */
+/* The cache is filled up to the target when the domain is new or there are entries for it (xen/arch/x86/mm/p2m-pod.c). */
 static long set_pod_target(struct domain *d, void *argument)
 {
 	struct xen_pod_target *target = argument;
 	uint64_t more = 0;
 
-	if (d->pod_entries && target->target_pages > d->tot_pages) {
+	if ((d->pod_entries || !d->tot_pages) && target->target_pages > d->tot_pages) {
 		more = target->target_pages - d->tot_pages;
 		if (more > memory_available(d))
 			return -ENOMEM;

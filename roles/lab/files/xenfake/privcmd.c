@@ -70,6 +70,7 @@ static long version(unsigned int command, void *argument)
 static long event_channel_op(unsigned int command, void *argument)
 {
 	struct evtchn_alloc_unbound *alloc = argument;
+	struct evtchn_status *status = argument;
 	struct domain *d;
 
 	switch (command) {
@@ -78,6 +79,12 @@ static long event_channel_op(unsigned int command, void *argument)
 		if (!d)
 			return -ESRCH;
 		alloc->port = d->next_port++;
+		return 0;
+	case EVTCHNOP_status:
+		d = domain_find(status->dom);
+		if (!d)
+			return -ESRCH;
+		status->status = status->port && status->port < d->next_port ? EVTCHNSTAT_unbound : EVTCHNSTAT_closed;
 		return 0;
 	case EVTCHNOP_reset:
 		return 0;
@@ -181,6 +188,7 @@ static long hypercall(const privcmd_hypercall_t *call)
 	case __HYPERVISOR_sched_op: return locked(sched_op, call);
 	case __HYPERVISOR_hvm_op: return locked(hvm_op, call);
 	case __HYPERVISOR_multicall: return multicall(call);
+	case __HYPERVISOR_xsm_op: return -ENOSYS;	/* no FLASK here; libxl asks every time */
 	case __HYPERVISOR_mmu_update:
 	case __HYPERVISOR_mmuext_op: return mmu_update(call);
 	}
@@ -262,7 +270,8 @@ int privcmd_ioctl(unsigned long command, void *argument)
 	case IOCTL_PRIVCMD_RESTRICT:
 		return 0;
 	}
-	if (command != IOCTL_PRIVCMD_UNIMPLEMENTED)	/* libxendevicemodel asks so whether DM_OP is there */
+	/* libxendevicemodel asks whether these are there; no device model here needs them */
+	if (command != IOCTL_PRIVCMD_UNIMPLEMENTED && command != IOCTL_PRIVCMD_DM_OP)
 		trace("privcmd ioctl %#lx is not known", command);
 	errno = ENOTTY;
 	return -1;
