@@ -182,3 +182,17 @@ def _check_memory(facts: Facts, guest: Guest, state: State) -> None:
             {"needed": format_size(need // MIB * MIB), "free": format_size(free), "memory": format_size(guest.memory or 0)},
             "stop a guest, or give this one less",
         )
+
+
+def check_together(about: HostInfo, conf: str, guests: Mapping[str, Guest], states: Mapping[str, State]) -> None:
+    """Raises XenError(not_enough_memory) unless all the guests that are to be started fit beside each other."""
+    own = [d for name in guests for d in (states[name].domain, states[name].stubdom, *states[name].leftovers)]
+    free = about.free_memory + sum(d.memory for d in own if d is not None)
+    need = sum(needed_memory(guest) for guest in guests.values())
+    if need > (about.total_memory if _autoballoon(conf, about.commandline) else free):
+        raise XenError(
+            "not_enough_memory",
+            f"memory: the {len(guests)} guests to start need {need // MIB}MiB together, this host has {free // MIB}MiB free",
+            {"needed": format_size(need // MIB * MIB), "free": format_size(free), "guests": list(guests)},
+            "stop a guest, give them less, or start fewer",
+        )

@@ -107,3 +107,10 @@ POLICY: dict[str, Any] = {
     },
     "expect_plan": _text(),
 }
+
+GUESTS: dict[str, Any] = {
+    "guests": {"type": "list", "elements": "dict", "required": True, "options": {**GUEST, **POLICY}},
+    "concurrency": {"type": "int", "default": 8},
+    "continue_on_error": {"type": "bool", "default": False},
+    "expect_plan": _text(),
+}

@@ -20,4 +20,6 @@ def answer(module: Any, work: Callable[[XenHost], Coroutine[Any, Any, dict[str, 
         module.fail_json(**error.as_result())
     finally:
         host.close()
+    if outcome.get("failed"):
+        module.fail_json(**outcome)
     module.exit_json(**outcome)

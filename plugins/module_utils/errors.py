@@ -41,6 +41,7 @@ CODES = {
     "guest_died": "The guest's domain went away while its readiness chain was waited for.",
     "readiness_timeout": "A link of the readiness chain did not hold in time.",
     "not_ready": "The guest was not let run, because its readiness chain was not seen to hold.",
+    "not_begun": "The guest was not begun, because another one of its set had failed; nothing of it was touched.",
     "shutdown_timeout": "The guest did not shut itself down in time.",
     "step_failed": "A step did not end in the state that it is there for.",
     "xenstore_refused": "xenstored answered a request with an error, or the limits of its protocol forbid sending it.",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def shape(options, more):
 
 def test_the_documentation_of_guest_is_its_argument_spec():
     assert shape(documented("guest"), "suboptions") == shape({**arguments.GUEST, **arguments.POLICY}, "options")
+
+
+def test_the_documentation_of_guests_is_its_argument_spec():
+    assert shape(documented("guests"), "suboptions") == shape(arguments.GUESTS, "options")
+
+
+def plain(options):
+    """The texts of options, whatever they call options beside them."""
+    return json.loads(json.dumps(options).replace("guests[].", ""))
+
+
+def test_guests_documents_a_guest_as_guest_does():
+    """Ansible cannot share the texts of nested options, so they are there twice."""
+    assert plain(documented("guests")["guests"]["suboptions"]) == documented("guest")
 
 
 @pytest.mark.parametrize(

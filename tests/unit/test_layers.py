@@ -31,6 +31,7 @@ LAYERS = [
     ["abilities", "survey"],
     ["decide"],
     ["execute"],
+    ["guestset"],
     ["waiting", "programs"],
     ["host"],
     ["arguments", "entry"],

@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The set of guests that a host should have, in one go: looked at together, refused together, started side by side.
+
+A guest with nothing to do costs a comparison and no program. The others each walk their own plan, as module guest would
+have them, a few at a time; a walk looks afresh once it holds its guest's lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional, Union
+
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, dryrun, rules
+from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
+from ansible_collections.stubdom.xen.plugins.module_utils.decide import Decision, approve, decide
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, look_all, subject_of
+from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.readiness import links_now
+from ansible_collections.stubdom.xen.plugins.module_utils.report import result
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options, invalid
+
+
+class Member(NamedTuple):
+    """One guest of the set: the task's own words about it, and what they mean."""
+
+    options: Mapping[str, Any]
+    given: Guest
+    policy: Policy
+
+    @property
+    def name(self) -> str:
+        return str(self.given.name)
+
+
+Decided = Union[Decision, XenError]
+
+
+async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Brings all guests to what ``options`` (those of module guests) describe. Returns the module's result.
+
+    Raises XenError for what makes the set as a whole impossible; nothing was touched then.
+    """
+    if options["concurrency"] < 1:
+        raise invalid("concurrency", options["concurrency"], "1 or more")
+    members = _members(options["guests"])
+    states = await look_all(host, [member.name for member in members])
+    decided = {member.name: await _decided(host, member, states[member.name]) for member in members}
+    if not options["continue_on_error"]:
+        _refuse(decided)
+    await _fits(host, decided, states)
+    _approve(options.get("expect_plan"), decided)
+    results = _at_once(host, members, states, decided, check_mode)
+    if not check_mode:
+        results.update(_walked(host, [m for m in members if m.name not in results], options))
+    return _summary([results[member.name] for member in members], decided)
+
+
+def _members(described: Sequence[Mapping[str, Any]]) -> list[Member]:
+    members = [Member(options, from_options(options), planning.policy_of(options)) for options in described]
+    for member in members:
+        rules.check(member.given)
+    for name, times in Counter(member.name for member in members).items():
+        if times > 1:
+            raise invalid("guests", name, "each guest once")
+    return members
+
+
+async def _decided(host: Any, member: Member, state: State) -> Decided:
+    try:
+        decision = await decide(host, member.given, member.policy, state)
+        approve(member.policy, decision.plan)
+        return decision
+    except XenError as error:
+        return error
+
+
+def _refuse(decided: Mapping[str, Decided]) -> None:
+    """Raises the first refusal, with all of them as evidence: a person mends them in one go."""
+    refused = {name: error for name, error in decided.items() if isinstance(error, XenError)}
+    if refused:
+        name, first = next(iter(refused.items()))
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        said = {name: error.as_result() for name, error in refused.items()}
+        raise XenError(first.code, f"guest {name}: {first.msg}{more}", {"refused": said}, first.hint) from first
+
+
+async def _fits(host: Any, decided: Mapping[str, Decided], states: Mapping[str, State]) -> None:
+    """Each guest alone was held against the host already; here the set is: its memory, and that no two are one."""
+    starting = {n: d.wanted for n, d in decided.items() if isinstance(d, Decision) and d.wanted and _creates(d)}
+    for identity, times in Counter(guest.uuid for guest in starting.values()).items():
+        if times > 1:
+            same = [name for name, guest in starting.items() if guest.uuid == identity]
+            raise XenError("uuid_in_use", f"uuid: {identity!r} is given to {' and '.join(same)}", {"guests": same})
+    if starting:
+        admission.check_together(await info(host), host.read_file("/etc/xen/xl.conf") or "", starting, states)
+
+
+def _creates(decision: Decision) -> bool:
+    return any(planned.step == "create" for planned in decision.plan.steps)
+
+
+def _digest(decided: Mapping[str, Decided]) -> str:
+    parts = [f"{name} {d.plan.digest if isinstance(d, Decision) else d.code}" for name, d in sorted(decided.items())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _approve(expected: Optional[str], decided: Mapping[str, Decided]) -> None:
+    if expected is not None and expected != _digest(decided):
+        raise XenError(
+            "plan_changed",
+            f"expect_plan: the plan is {_digest(decided)} now, not {expected}",
+            {"plans": {n: planning.shown(d.plan) for n, d in decided.items() if isinstance(d, Decision) and d.plan.steps}},
+            "look at the plan as it is now, and approve that one",
+        )
+
+
+def _at_once(
+    host: Any, members: Sequence[Member], states: Mapping[str, State], decided: Mapping[str, Decided], check_mode: bool
+) -> dict[str, dict[str, Any]]:
+    """The results that need no walk: refusals, guests with nothing to do, and in check mode all."""
+    found: dict[str, dict[str, Any]] = {}
+    links = {} if check_mode else _links(host, states, decided)
+    for member in members:
+        decision, state = decided[member.name], states[member.name]
+        if isinstance(decision, XenError):
+            found[member.name] = _failed(member.name, decision)
+        elif check_mode or not decision.plan.steps:
+            found[member.name] = _done(member.name, result(
+                state, state, decision.wanted, decision.plan, member.policy.state, links.get(member.name, ())
+            ))  # fmt: skip
+            if decision.parsed is not None and not check_mode:
+                dryrun.keep(host, member.name, decision.parsed)
+    return found
+
+
+def _links(host: Any, states: Mapping[str, State], decided: Mapping[str, Decided]) -> dict[str, tuple[dict[str, Any], ...]]:
+    idle = [(states[n], d.wanted) for n, d in decided.items() if isinstance(d, Decision) and not d.plan.steps]
+    subjects = [s for s in (subject_of(state, guest, (4, 6)) for state, guest in idle) if s is not None]
+    return dict(zip([s.name for s in subjects], links_now(host.xenstore(), subjects)))
+
+
+def _walked(host: Any, members: Sequence[Member], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Everybody who has something to do does it, a few at a time."""
+    failed: list[str] = []
+    walks = [_walk(host, member, failed, options["continue_on_error"]) for member in members]
+    outcomes = host.together(walks, options["concurrency"])
+    return {
+        member.name: _done(member.name, outcome.value) if outcome.error is None else _failed(member.name, outcome.error)
+        for member, outcome in zip(members, outcomes)
+    }
+
+
+async def _walk(host: Any, member: Member, failed: list[str], regardless: bool) -> dict[str, Any]:
+    if failed and not regardless:
+        raise XenError(
+            "not_begun", f"guest {member.name}: not begun, as {failed[0]} had failed", {"failed": list(failed)},
+            "mend that one and run again, or let the others go on with continue_on_error: true",
+        )  # fmt: skip
+    own = host.sibling()  # events of its watches are its own
+    try:
+        return await converge(own, member.options, False)
+    except XenError:
+        failed.append(member.name)
+        raise
+    finally:
+        own.close()
+
+
+def _done(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "failed": False, **told}
+
+
+def _failed(name: str, error: XenError) -> dict[str, Any]:
+    return {"name": name, "failed": True, "changed": False, **error.as_result()}
+
+
+def _summary(results: Sequence[dict[str, Any]], decided: Mapping[str, Decided]) -> dict[str, Any]:
+    """The module's result. The diff, which Ansible wants at the top, is that of the guests that change."""
+    diffs = [{"before_header": r["name"], "after_header": r["name"], **r["diff"]} for r in results if r["changed"]]
+    guests = [{key: value for key, value in r.items() if key != "diff"} for r in results]
+    summary = {"changed": bool(diffs), "guests": guests, "plan_digest": _digest(decided), "diff": diffs}
+    failed = [r for r in results if r["failed"]]
+    if failed:
+        more = f" (and {len(failed) - 1} more of {len(results)})" if len(failed) > 1 else f" (1 of {len(results)})"
+        summary.update(
+            failed=True, code=failed[0]["code"], msg=f"{failed[0]['msg']}{more}",
+            evidence={"failed": [r["name"] for r in failed]}, hint=failed[0].get("hint"),
+        )  # fmt: skip
+    return summary

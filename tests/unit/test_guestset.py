@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module guests: a set of guests looked at once, refused together, brought up side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from simulated_host import Behaviour, SimulatedHost
+from stories import HVM, PVH, STUBDOM, task
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.guestset import converge_all
+
+SLOW = Behaviour(stubdom_ready=10.0)
+NEVER = Behaviour(stubdom_ready=None)
+
+
+def guests(host, *described, check=False, **how):
+    """Runs one task of module guests."""
+    options = {"concurrency": 8, "continue_on_error": False, **how}
+    return host.finish(converge_all(host, {"guests": list(described), **options}, check))
+
+
+def stubdoms(*names):
+    return [{**STUBDOM, "name": name, "ready": {"timeout": 60.0, "retries": 0}} for name in names]
+
+
+def words(result):
+    return {guest["name"]: guest["guest"]["state"] for guest in result["guests"] if not guest["failed"]}
+
+
+def test_the_set_comes_up_and_the_second_run_changes_nothing():
+    host = SimulatedHost()
+    first, second = guests(host, PVH, HVM, STUBDOM), guests(host, PVH, HVM, STUBDOM)
+    assert words(first) == words(second) == {"web": "running", "shop": "running", "vault": "running"}
+    assert (first["changed"], second["changed"], second["diff"]) == (True, False, [])
+    assert host.machine.unsafe == []
+
+
+def test_each_guest_is_told_of_as_module_guest_tells_of_it():
+    alone, together = SimulatedHost(), SimulatedHost()
+    one = task(alone, STUBDOM)
+    [of_many] = guests(together, STUBDOM)["guests"]
+    assert {key: value for key, value in of_many.items() if key not in ("name", "failed")} == {
+        key: value for key, value in one.items() if key != "diff"
+    }
+
+
+def test_nothing_to_do_asks_xl_as_often_for_many_as_for_few():
+    counts = []
+    for number in (2, 12):
+        host = SimulatedHost(memory=64 * 1024)
+        described = [{**PVH, "name": f"web{i}"} for i in range(number)]
+        guests(host, *described)
+        guests(host, *described)
+        host.commands.clear()
+        assert not guests(host, *described)["changed"]
+        counts.append(Counter(" ".join(argv[:3]) for argv in host.commands))
+    assert counts[0] == counts[1] == {"xl list -v": 1, "xl list -l": 1}
+
+
+def test_slow_device_models_are_waited_for_side_by_side():
+    host = SimulatedHost(memory=64 * 1024)
+    described = stubdoms(*(f"vault{i}" for i in range(8)))
+    for guest in described:
+        host.behave(guest["name"], SLOW)
+    begin = host.now()
+    guests(host, *described)
+    assert host.now() - begin < 2 * 10
+    assert host.machine.unsafe == []
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_no_more_than_the_limit_at_a_time(limit):
+    host = SimulatedHost(memory=64 * 1024)
+    described = stubdoms(*(f"vault{i}" for i in range(6)))
+    for guest in described:
+        host.behave(guest["name"], SLOW)
+    begin = host.now()
+    guests(host, *described, concurrency=limit)
+    assert host.now() - begin >= 6 / limit * 10
+
+
+def test_a_guest_that_fails_leaves_those_in_flight_as_described():
+    host = SimulatedHost()
+    described = stubdoms("good", "bad")
+    host.behave("good", SLOW)
+    host.behave("bad", NEVER)
+    told = guests(host, *described)
+    assert (told["failed"], told["code"], told["evidence"]) == (True, "readiness_timeout", {"failed": ["bad"]})
+    assert words(told) == {"good": "running"}
+    assert "bad" not in host.domains() and "bad-dm" not in host.domains()
+
+
+ON = {False: ("not_begun", []), True: (None, ["third"])}
+
+
+@pytest.mark.parametrize("regardless", ON)
+def test_what_becomes_of_those_not_begun(regardless):
+    host, (code, up) = SimulatedHost(), ON[regardless]
+    host.behave("bad", NEVER)
+    told = guests(host, *stubdoms("bad", "third"), concurrency=1, continue_on_error=regardless)
+    assert told["failed"] and told["guests"][1].get("code") == code
+    assert [name for name in host.domains() if name == "third"] == up
+    assert told["msg"].endswith("(1 of 2)" if regardless else "(and 1 more of 2)")
+
+
+REFUSED = {
+    "two of one name": ([PVH, {**PVH, "vcpus": 2}], "invalid_input", "each guest once"),
+    "a disk that is not there": (
+        [PVH, {**HVM, "disks": [{**HVM["disks"][0], "target": "/no/such"}]}],
+        "file_unreadable",
+        "guest shop: disks[0].target",
+    ),
+    "two of one UUID": (
+        [{**PVH, "uuid": "11111111-2222-3333-4444-555555555555"}, {**HVM, "uuid": "11111111-2222-3333-4444-555555555555"}],
+        "uuid_in_use",
+        "web and shop",
+    ),
+    "each fits, the two do not": ([{**PVH, "memory": "4GiB"}, {**HVM, "memory": "4GiB"}], "not_enough_memory", "the 2 guests"),
+    "none at a time": ([PVH], "invalid_input", "concurrency"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_before_the_first_change(case):
+    described, code, names = REFUSED[case]
+    host = SimulatedHost()
+    before = host.snapshot()
+    with pytest.raises(XenError) as refused:
+        guests(host, *described, concurrency=0 if case == "none at a time" else 8)
+    assert (refused.value.code, names in refused.value.msg) == (code, True), refused.value.msg
+    assert host.snapshot() == before
+
+
+def test_a_refused_guest_among_others_that_may_go_on():
+    host = SimulatedHost()
+    told = guests(host, PVH, {**HVM, "disks": [{**HVM["disks"][0], "target": "/no/such"}]}, continue_on_error=True)
+    assert (words(told), told["code"]) == ({"web": "running"}, "file_unreadable")
+
+
+def test_check_mode_says_what_would_be_done_and_that_plan_can_be_approved():
+    host = SimulatedHost()
+    task(host, PVH)
+    before = host.snapshot()
+    shown = guests(host, PVH, HVM, check=True)
+    assert host.snapshot() == before
+    assert [(guest["name"], guest["changed"]) for guest in shown["guests"]] == [("web", False), ("shop", True)]
+    with pytest.raises(XenError) as other:
+        guests(host, PVH, {**HVM, "vcpus": 3}, expect_plan=shown["plan_digest"])
+    assert (other.value.code, host.snapshot()) == ("plan_changed", before)
+    assert guests(host, PVH, HVM, expect_plan=shown["plan_digest"])["plan_digest"] == shown["plan_digest"]
+
+
+def test_a_dead_stubdomain_of_somebody_else_is_not_asked():
+    """`xl list -l` would ask its guest's QEMU, for 10 s."""
+    host = SimulatedHost()
+    task(host, STUBDOM)
+    guests(host, PVH, HVM)
+    host.hypervisor.shut_down(host.domid("vault-dm"), "c")
+    host.commands.clear()
+    guests(host, PVH, HVM)
+    assert ["xl", "list", "-l"] not in host.commands
