@@ -39,12 +39,9 @@ static void tell(struct connection *connection, const char *line)
 	buffer_add(&connection->out, line, strlen(line));
 }
 
-static const char *trigger_name(uint32_t trigger)
-{
-	static const char *const names[] = { "nmi", "reset", "init", "power", "sleep" };
-
-	return trigger < sizeof(names) / sizeof(*names) ? names[trigger] : "unknown";
-}
+/* XEN_DOMCTL_SENDTRIGGER_* */
+static const char *const trigger_names[] = { "nmi", "reset", "init", "power", "sleep" };
+#define TRIGGERS (sizeof(trigger_names) / sizeof(*trigger_names))
 
 /* "event NAME DOMID [ARGUMENT]"; REAPED has no name, it concerns the store alone */
 static bool event_line(char *line, size_t size, struct event event)
@@ -60,7 +57,7 @@ static bool event_line(char *line, size_t size, struct event event)
 	if (event.kind == SHUTDOWN)
 		snprintf(argument, sizeof(argument), " %u", event.argument);
 	else if (event.kind == TRIGGER)
-		snprintf(argument, sizeof(argument), " %s", trigger_name(event.argument));
+		snprintf(argument, sizeof(argument), " %s", event.argument < TRIGGERS ? trigger_names[event.argument] : "unknown");
 	snprintf(line, size, "event %s %u%s\n", names[event.kind], event.domid, argument);
 	return true;
 }
@@ -207,6 +204,27 @@ static int vcpus(struct command *command)
 	return 0;
 }
 
+static int trigger(struct command *command)
+{
+	for (unsigned int i = 0; i < TRIGGERS; i++) {
+		if (strcmp(trigger_names[i], command->argument[1]))
+			continue;
+		event_add(TRIGGER, command->domid, i);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int hvm_parameter(struct command *command)
+{
+	unsigned long index = number(command->argument[1]);
+
+	if (index >= HVM_NR_PARAMS)
+		return -EINVAL;
+	command->domain->hvm_param[index] = number(command->argument[2]);
+	return 0;
+}
+
 static int stall(struct command *command)
 {
 	return guest_stall(command->domid, number(command->argument[1]));
@@ -280,6 +298,8 @@ static const struct {
 	{ "info", info, true },
 	{ "populate", populate, true },
 	{ "vcpus", vcpus, true },
+	{ "trigger", trigger, true },
+	{ "hvmparam", hvm_parameter, true },
 	{ "stall", stall, true },
 	{ "fail", fail, false },
 	{ "fail_memory", fail_memory, false },
