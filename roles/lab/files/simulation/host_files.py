@@ -34,6 +34,8 @@ def mount() -> None:
     for place in ("/run", "/sys"):
         _mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", place)
     REAL.mkdir(parents=True)
+    for name in ("lib", "share"):  # QEMU looks for its data beside the directory that it is in
+        (REAL.parent / name).symlink_to(f"/usr/{name}")
     for name, covered in COVERED.items():
         for path in filter(os.path.exists, covered):
             _cover(HERE / "programs" / name, Path(path))
