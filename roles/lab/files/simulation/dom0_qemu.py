@@ -34,7 +34,7 @@ class Dom0Qemu:
         self.domid = int(option(argv, "-xen-domid") or option(argv, "-d") or 0)
         self.loop, self.stores = Loop(), Stores()
         self.own = f"/local/domain/0/device-model/{self.domid}"
-        self.behaves = behaviours.of(self._guest_name())
+        self.behaves = behaviours.of(self._name())
         self.machine = Machine(argv, self._exit, self._powerdown, self._online, self._begin)
         self.backends = Backends(self.loop, self.stores, self._backend_behaviour)
         self._masters: list[int] = []
@@ -48,6 +48,8 @@ class Dom0Qemu:
         if start == "exits":
             return "qemu-system-i386: it was told to exit"
         self._open_serials()
+        if any("xenfv" in word for word in self.argv):
+            command(f"populate {self.domid} {self.stores.of(0).memory(self.domid)}")  # with video memory and ROMs
         silent = not self.behaves["qmp"]["answers"]
         for path in self._sockets():
             Monitor(self.loop, path, self.machine.commands(), silent, self.behaves["qmp"]["after"])
@@ -59,8 +61,8 @@ class Dom0Qemu:
         self.loop.run()
         return None
 
-    def _guest_name(self) -> str:
-        return (option(self.argv, "-name") or option(self.argv, "-domain-name") or "").split(",")[0].removesuffix("-dm")
+    def _name(self) -> str:
+        return (option(self.argv, "-name") or option(self.argv, "-domain-name") or "").split(",")[0]
 
     def _files(self) -> list[str]:
         words = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-drive"]
@@ -69,7 +71,7 @@ class Dom0Qemu:
 
     def _sockets(self) -> list[str]:
         words = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-chardev"]
-        sockets = dict(found.groups() for found in map(SOCKET.match, words) if found)
+        sockets = {found[1]: found[2] for found in map(SOCKET.match, words) if found}
         monitors = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-mon"]
         return [path for name, path in sockets.items() if any(f"chardev={name}" in word for word in monitors)]
 

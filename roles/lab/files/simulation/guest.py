@@ -63,7 +63,8 @@ class Kernel:
         """The kernel's drivers start."""
         for name in FEATURES:
             self.world.stores.write(self.domid, f"{self.home}/control/{name}", "1")
-        self.world.hypervisor.drivers_up(self.domid)
+        if self.world.stores.of(0).read(f"/libxl/{self.domid}/type") == "hvm":
+            self.world.hypervisor.drivers_up(self.domid)
         self.drives = True
         self.frontends.look_at_all()
 
@@ -133,10 +134,7 @@ class Guest(Kernel):
             self.world.hypervisor.shutdown(self.domid, {**REQUESTS, **hypervisor.REASONS}[how])
 
     def _balloon(self) -> None:
-        store = self.world.stores.of(0)
-        target, video = store.number(f"{self.home}/memory/target"), store.number(f"{self.home}/memory/videoram")
-        if target:
-            self.world.hypervisor.populate(self.domid, target + video)
+        self.world.hypervisor.populate(self.domid, self.world.stores.of(0).memory(self.domid))
 
     def _count_vcpus(self) -> None:
         store = self.world.stores.of(0)

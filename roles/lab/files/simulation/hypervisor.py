@@ -45,6 +45,8 @@ class Hypervisor:
         if not data:
             raise ConnectionError("the hypervisor is gone: xenstored, which holds its control socket, has ended")
         *lines, self._inbox = (self._inbox + data).split(b"\n")
+        if b"event lost" in lines:
+            raise ConnectionError("the guest side fell behind the hypervisor's events")
         return [event for event in map(parse, lines) if event]
 
     def shutdown(self, domid: int, reason: int) -> None:

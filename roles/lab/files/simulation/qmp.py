@@ -9,6 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Optional
 
 from loop import Loop
@@ -73,8 +74,7 @@ class Monitor:
             return
         *lines, self._inbox = (self._inbox + data).split(b"\n")
         for line in filter(bytes.strip, lines):
-            client = self._client
-            self.loop.later(self.after, lambda line=line, client=client: self._obey(client, line))
+            self.loop.later(self.after, partial(self._obey, self._client, line))
 
     def _obey(self, client: socket.socket, line: bytes) -> None:
         if client is self._client:

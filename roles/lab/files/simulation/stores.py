@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from hypervisor import DIRECTORY
+from pyxs.connection import UnixSocketConnection
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import UnixSocketConnection, Xenstore
+from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 from ansible_collections.stubdom.xen.plugins.module_utils.xswire import request
 
 Perms = list[tuple[str, int]]  # as Xenstore.perms gives them
@@ -25,6 +26,11 @@ class Store(Xenstore):
         """The number in a node; 0 where there is none."""
         value = self.read(path) or ""
         return int(value) if value.isdigit() else 0
+
+    def memory(self, domid: int) -> int:
+        """KiB that the tool stack lets a domain have now, its video memory included."""
+        home = f"/local/domain/{domid}/memory"
+        return self.number(f"{home}/target") + self.number(f"{home}/videoram")
 
     def under(self, path: str) -> list[str]:
         """The paths of a node's children."""

@@ -60,6 +60,7 @@ class Stubdomain(Kernel):
         """QEMU has begun to run its machine."""
         if self.stopped or self.plan["ready"] == "never":
             return
+        self.world.hypervisor.populate(self.target, self.world.stores.of(0).memory(self.target))  # video memory and ROMs
         if self.plan["dies_at"] == "before_ready":
             self.die()
             return

@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
+from functools import partial
 from typing import Optional
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -67,17 +68,21 @@ class World:
         for event in self.hypervisor.events():
             react = {
                 "unpaused": self._unpaused,
-                "paused": lambda event: self._kernel(event.domid, Kernel.pause),
-                "shutdown": lambda event: self._kernel(event.domid, Kernel.stop),
+                "paused": self._paused,
+                "shutdown": self._shut_down,
                 "trigger": self._triggered,
                 "destroyed": self._destroyed,
             }.get(event.what)
             if react:
-                self._survive(lambda react=react, event=event: react(event))
+                self._survive(partial(react, event))
 
-    def _kernel(self, domid: int, does) -> None:  # type: ignore[no-untyped-def]
-        if domid in self.kernels:
-            does(self.kernels[domid])
+    def _paused(self, event: Happened) -> None:
+        if event.domid in self.kernels:
+            self.kernels[event.domid].pause()
+
+    def _shut_down(self, event: Happened) -> None:
+        if event.domid in self.kernels:
+            self.kernels[event.domid].stop()
 
     def _unpaused(self, event: Happened) -> None:
         if event.domid in self.kernels:
@@ -108,7 +113,7 @@ class World:
             self.press_power(event.domid)
 
     def _destroyed(self, event: Happened) -> None:
-        self._kernel(event.domid, Kernel.stop)
+        self._shut_down(event)
         self.kernels.pop(event.domid, None)
         self._behaviours.pop(event.domid, None)
         self.stores.close(event.domid)
@@ -121,7 +126,7 @@ class World:
             event = store.next_event(0)
             if event is None:
                 return
-            self._survive(lambda path=event[0]: self._changed(path))
+            self._survive(partial(self._changed, event[0]))
 
     def _survive(self, act: Callback) -> None:
         """A domain may vanish, or be refused something, in the middle of its step: that is its own misfortune."""
@@ -169,7 +174,7 @@ class World:
         """Read once a domain: its devices come in bursts."""
         if domid not in self._behaviours:
             name = self.stores.of(0).read(f"{HOMES}/{domid}/name") or ""
-            self._behaviours[domid] = behaviours.of(name.removesuffix("-dm"))
+            self._behaviours[domid] = behaviours.of(name)
         return self._behaviours[domid].get(f"backend.{kind}", NO_BEHAVIOUR)
 
 
