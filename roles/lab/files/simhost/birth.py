@@ -8,6 +8,7 @@ owner the first child stays, and the host ends with whichever of the two ends fi
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -26,7 +27,7 @@ from simulated import MARK, SimulatedHost
 INIT = "/usr/lib/xen-simulation/init"
 READY = 3  # the descriptor on which init tells
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
-NAMESPACES = kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID
+NAMESPACES = kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWNET | kernel.CLONE_NEWPID
 NOT_PERMITTED = (
     "A simulated host needs namespaces and overlay mounts, which root may not make here. In a container they are"
     " permitted by: docker run --privileged, or --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined"
@@ -111,7 +112,7 @@ def _descriptors(host: SimulatedHost, told: int, owner: int | None) -> None:
     log = os.open(host.console_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
     wanted = [null, log, log, told, *([owner] if owner is not None else [])]
-    high = [os.dup2(descriptor, 100 + index) for index, descriptor in enumerate(wanted)]
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, len(wanted)) for descriptor in wanted]
     for index, descriptor in enumerate(high):
         os.dup2(descriptor, index)
     os.closerange(len(high), 1 << 16)
@@ -130,6 +131,8 @@ def _become_init(plan: Plan, owner: int | None) -> NoReturn:
         if owner is not None:
             os.close(owner)
             kernel.die_with_parent(signal.SIGKILL)
+        # Not before: to change the root of a mount namespace is to change it for all that are in it.
+        kernel.unshare(kernel.CLONE_NEWNS)
         filesystem.enter(plan.host, plan.lower, plan.snapshot)
         socket.sethostname(plan.host.name)
         arguments = ["--name", plan.host.name, "--memory-mib", str(plan.memory), "--cpus", str(plan.cpus)]
@@ -141,6 +144,8 @@ def _become_init(plan: Plan, owner: int | None) -> NoReturn:
 def _fail(error: BaseException) -> NoReturn:
     advice = f" {NOT_PERMITTED}" if isinstance(error, PermissionError) else ""
     line = f"{' '.join(str(error).split())}.{advice}"
-    print(f"simhost: {line}", file=sys.stderr, flush=True)
-    os.write(READY, f"failed: {line}\n".encode())
-    os._exit(1)
+    try:
+        os.write(READY, f"failed: {line}\n".encode())
+        print(f"simhost: {line}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(1)
