@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FILES = Path(__file__).resolve().parents[2] / "roles" / "lab" / "files"
-sys.path[:0] = [str(FILES / name) for name in ("runner", "labhost", "simhost")]
+sys.path[:0] = [str(FILES / name) for name in ("runner", "labhost", "simhost", "simulation")]
 
 
 @pytest.fixture

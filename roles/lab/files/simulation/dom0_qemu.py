@@ -14,8 +14,8 @@ import traditional
 from devices import Backends, Place, backend_at, frontend_at
 from hypervisor import command
 from loop import Loop
-from machine import Machine, option
-from qmp import Monitor
+from monitor import Monitor
+from qemu_machine import Machine, option
 from stores import Stores
 from xenbus import QEMUS
 

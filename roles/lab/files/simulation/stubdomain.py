@@ -15,8 +15,8 @@ import traditional
 from behaviours import Part
 from devices import Frontends
 from guest import Kernel
-from machine import Machine
-from qmp import Monitor
+from monitor import Monitor
+from qemu_machine import Machine
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 

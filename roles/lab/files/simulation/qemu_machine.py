@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-from qmp import VERSION, Command, QmpError
+from monitor import VERSION, Command, QmpError
 
 
 class Machine:
