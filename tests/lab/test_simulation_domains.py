@@ -186,6 +186,14 @@ def test_a_disk_connects_once_its_script_has_run() -> None:
     assert {domid for domid, path, _value in world.written(FRONT)} == {G}, "a guest writes its own end"
 
 
+@pytest.mark.parametrize(("status", "state"), [("error", "2"), ("connected", "4")])
+def test_a_nic_connects_only_if_its_script_succeeded(status: str, state: str) -> None:
+    back, front = f"{HOME}/0/backend/vif/{G}/0", f"{HOME}/{G}/device/vif/0"
+    world = World({f"{back}/frontend": front, f"{back}/state": "2", f"{front}/state": "4", f"{back}/hotplug-status": status})
+    backends(world).look(Place(back, 0, "vif"))
+    assert world.tree.nodes[f"{back}/state"] == state
+
+
 @pytest.mark.parametrize("stuck", [1, 2])
 def test_a_back_end_sticks_where_it_was_told_to(stuck: int) -> None:
     world = booted({**DISK, f"{BACK}/physical-device": "7:0"})

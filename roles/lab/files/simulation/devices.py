@@ -77,7 +77,7 @@ class Backends:
         self._look(place, patient=False)
 
     def _seen(self, place: Place) -> dict[str, Optional[str]]:
-        names = ["state", "online", "frontend", "params", *kind(place.kind).waits_for]
+        names = ["state", "online", "frontend", "params", *dict(kind(place.kind).waits_for)]
         store = self.stores.of(0)
         found = store.read_many([f"{place.path}/{name}" for name in names])
         seen = {path.rpartition("/")[2]: value for path, value in found.items()}
@@ -85,7 +85,7 @@ class Backends:
         return seen
 
     def _next(self, place: Place, seen: Mapping[str, Optional[str]], own: int, other: int) -> int:
-        ready = all(seen[name] for name in kind(place.kind).waits_for)
+        ready = all(seen[name] and value in ("", seen[name]) for name, value in kind(place.kind).waits_for)
         if place.kind == "console" and (seen["frontend"] or "").endswith("/console"):
             return self._first_console(seen, own)
         return xenbus.backend_next(own, other, seen["online"] == "1", ready, place.kind in QEMUS)

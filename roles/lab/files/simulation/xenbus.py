@@ -16,7 +16,7 @@ UP = (INITIALISED, CONNECTED)
 class Kind(NamedTuple):
     """A kind of device: what its back end waits for and writes, and how its front end begins."""
 
-    waits_for: tuple[str, ...] = ()  # nodes of the back end that its hotplug script writes
+    waits_for: tuple[tuple[str, str], ...] = ()  # what its hotplug script writes: node, value (any, where that is empty)
     offers: tuple[tuple[str, str], ...] = ()  # nodes that the back end writes before it waits for the front end
     offers_late: tuple[tuple[str, str], ...] = ()  # ... right after it has begun to wait
     tells: tuple[tuple[str, str], ...] = ()  # ... before it is connected
@@ -26,13 +26,13 @@ class Kind(NamedTuple):
 
 KINDS = {
     "vbd": Kind(
-        waits_for=("physical-device",),
+        waits_for=(("physical-device", ""),),
         offers=(("feature-max-indirect-segments", "256"), ("feature-discard", "0"), ("feature-flush-cache", "1")),
         tells=(("info", "0"), ("sector-size", "512"), ("physical-sector-size", "512"), ("feature-persistent", "1")),
         gives=(("ring-ref", "8"), ("event-channel", "9"), ("protocol", "x86_64-abi"), ("feature-persistent", "1")),
     ),
     "vif": Kind(
-        waits_for=("hotplug-status",),
+        waits_for=(("hotplug-status", "connected"),),
         offers=(("feature-sg", "1"), ("feature-gso-tcpv4", "1"), ("feature-rx-copy", "1"), ("feature-split-event-channels", "1")),
         starts=CONNECTED,
         gives=(("tx-ring-ref", "8"), ("rx-ring-ref", "9"), ("event-channel-tx", "10"), ("event-channel-rx", "11")),
