@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import signal
 import subprocess
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
@@ -82,6 +83,8 @@ ENVIRONMENT = {
     "SHELL": "/bin/bash",
     "LC_ALL": "C.UTF-8",
 }
+# Seconds within which the first process of a host follows those that were killed with it.
+ENDING = 2
 CLEAN = ["/usr/bin/env", "-i", "--chdir=/root", *(f"{name}={value}" for name, value in ENVIRONMENT.items())]
 
 display = Display()
@@ -101,7 +104,7 @@ class Namespaces:
         try:
             with open(pid_file, encoding="utf-8") as file:
                 pid = int(file.read())
-            self.pidfd = os.pidfd_open(pid)
+            self.pidfd = os.pidfd_open(pid)  # may be another's by now
             for option, name in NAMESPACES.items():
                 self.opened[option] = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
             if not (self._marked(pid) and self.alive()):
@@ -118,9 +121,9 @@ class Namespaces:
             pids = next(line.split()[1:] for line in file if line.startswith("NSpid:"))
         return marked and len(pids) > 1 and pids[-1] == "1"
 
-    def alive(self):
-        """Whether that process still runs: bool."""
-        return not select.select([self.pidfd], [], [], 0)[0]
+    def alive(self, seconds=0):
+        """Whether that process still runs, after so many seconds if it does: bool."""
+        return not select.select([self.pidfd], [], [], seconds)[0]
 
     def enter(self, nsenter):
         """The beginning of a command that runs in them: list of str."""
@@ -154,7 +157,7 @@ class Connection(ConnectionBase):
                 raise AnsibleConnectionFailure(
                     f"The simulated Xen host of {pid_file} was to be entered, but it does not run ({error})."
                     " Start it with the role stubdom.xen.lab (lab_kind: simulated, lab_state: running)."
-                ) from error
+                ) from None
             self._connected = True
         return self
 
@@ -202,6 +205,7 @@ class Connection(ConnectionBase):
                 out, err = child.communicate(in_data)
         except OSError as error:
             raise AnsibleConnectionFailure(f"{to_native(command[0])} was to run, but: {error}") from error
-        if child.returncode and not space.alive():
+        # Processes of a host that ends are killed before its first one is gone.
+        if child.returncode and not space.alive(ENDING if child.returncode == -signal.SIGKILL else 0):
             raise AnsibleConnectionFailure(f"The simulated Xen host of {space.directory} ended while a command ran in it.")
         return child.returncode, out, err
