@@ -8,17 +8,15 @@ import os
 import subprocess
 
 import pytest
+import yaml
+from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.playbook.play_context import PlayContext
-from ansible.plugins.loader import connection_loader, init_plugin_loader
+
+from ansible_collections.stubdom.xen.plugins.connection import simulated as simulated_plugin
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces are entered by root")
 UNSHARE = ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loader():
-    init_plugin_loader()
 
 
 @pytest.fixture
@@ -42,7 +40,13 @@ def first(simulated):
 
 @pytest.fixture
 def connection(simulated):
-    made = connection_loader.get("stubdom.xen.simulated", PlayContext(), os.devnull)
+    # not by Ansible's loader, which takes no collection that other tests have imported already
+    name = simulated_plugin.Connection.transport
+    C.config.initialize_plugin_configuration_definitions(
+        "connection", name, yaml.safe_load(simulated_plugin.DOCUMENTATION)["options"]
+    )
+    made = simulated_plugin.Connection(PlayContext())
+    made._load_name = name
     made.set_options(var_options={"ansible_simulated_pid_file": str(simulated.pidfile)})
     yield made
     made.close()
