@@ -64,7 +64,7 @@ def test_every_block_has_a_language_that_is_tested():
 # --- sh
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-MADE = {".lab/inventory.yml"}  # by make lab
+MADE = {".lab/inventory.yml", ".lab/simulated.yml"}  # by make lab and make lab-simulated
 HARMLESS = {"mkdir", "ln", "export"}
 
 
@@ -84,12 +84,24 @@ def judge_ansible(words):
     return [f for f in files if not exists(f)] + [n for n in named if not exists(f"playbooks/{n}.yml")]
 
 
+def judge_copy(words):
+    """What is taken from the installed collection."""
+    inside = [word.partition("/stubdom/xen/")[2] for word in words]
+    return [path for path in inside if path and not exists(path)]
+
+
+def judge_scenario(words):
+    """Molecule scenarios, after -s."""
+    return [after for before, after in zip(words, words[1:]) if before == "-s" and not exists(f"extensions/molecule/{after}")]
+
+
 def judge_nothing(_words):
     return []
 
 
 PROGRAMS = {
-    "make": judge_make, "ansible-playbook": judge_ansible, "ansible": judge_ansible,
+    "make": judge_make, "ansible-playbook": judge_ansible, "ansible": judge_ansible, "cp": judge_copy, "sudo": judge_scenario,
+    **dict.fromkeys(("pip", "ansible-galaxy"), judge_nothing),
     **dict.fromkeys(HARMLESS, judge_nothing),
 }  # fmt: skip
 
