@@ -91,7 +91,7 @@ class Bell:
 def test_a_gate_is_told_while_the_program_runs(host):
     bell = Bell()
     bell.far.send(b"!")
-    host.finish(host.run(["sh", "-c", "read _ < /dev/zero & exec sleep 0.2"], MINUTE, bell))
+    host.finish(host.run(["sh", "-c", "exec sleep 0.2"], MINUTE, bell))
     assert bell.rung == 1
 
 
