@@ -284,27 +284,28 @@ static int subscribe(struct command *command)
 	return 0;
 }
 
+enum { NO_DOMAIN, ANY_DOMAIN, GUEST };
 static const struct {
 	const char *name;
 	run_command *run;
-	bool of_domain;
+	int of;
 } commands[] = {
-	{ "create", create, false },
-	{ "destroy", destroy, true },
-	{ "hold", hold, true },
-	{ "shutdown", shutdown_domain, true },
-	{ "pause", pause_domain, true },
-	{ "unpause", unpause, true },
-	{ "info", info, true },
-	{ "populate", populate, true },
-	{ "vcpus", vcpus, true },
-	{ "trigger", trigger, true },
-	{ "hvmparam", hvm_parameter, true },
-	{ "stall", stall, true },
-	{ "fail", fail, false },
-	{ "fail_memory", fail_memory, false },
-	{ "stat", stat_command, false },
-	{ "subscribe", subscribe, false },
+	{ "create", create, NO_DOMAIN },
+	{ "destroy", destroy, GUEST },
+	{ "hold", hold, GUEST },
+	{ "shutdown", shutdown_domain, GUEST },
+	{ "pause", pause_domain, GUEST },
+	{ "unpause", unpause, GUEST },
+	{ "info", info, ANY_DOMAIN },
+	{ "populate", populate, ANY_DOMAIN },
+	{ "vcpus", vcpus, ANY_DOMAIN },
+	{ "trigger", trigger, GUEST },
+	{ "hvmparam", hvm_parameter, GUEST },
+	{ "stall", stall, ANY_DOMAIN },
+	{ "fail", fail, NO_DOMAIN },
+	{ "fail_memory", fail_memory, NO_DOMAIN },
+	{ "stat", stat_command, NO_DOMAIN },
+	{ "subscribe", subscribe, NO_DOMAIN },
 };
 
 static int run_line(const char *name, struct command *command)
@@ -312,8 +313,10 @@ static int run_line(const char *name, struct command *command)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
 		if (strcmp(commands[i].name, name))
 			continue;
-		if (commands[i].of_domain && !command->domain)
+		if (commands[i].of != NO_DOMAIN && !command->domain)
 			return -ESRCH;
+		if (commands[i].of == GUEST && !command->domid)
+			return -EPERM;
 		return commands[i].run(command);
 	}
 	return -ENOSYS;
@@ -416,10 +419,25 @@ void control_work(void)
 	}
 }
 
+/* A store starts with nobody introduced; what a killed one left behind are sockets without a listener. */
+static void forget_introduced(void)
+{
+	char name[32], path[PATH_LENGTH];
+	unsigned int domid;
+
+	for_each_domain(domid) {
+		host->domain[domid].introduced = 0;
+		snprintf(name, sizeof(name), "dom%u.sock", domid);
+		host_file(path, name);
+		unlink(path);
+	}
+}
+
 void control_start(void)
 {
 	host_lock();
 	events_told = host->event_count;
+	forget_introduced();
 	host_unlock();
 	poke.fd = poke_open();
 	listener.fd = listen_at("ctl");
