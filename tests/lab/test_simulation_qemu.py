@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 
 import monitor
 import pytest
+from chardevs import keys, listen, monitors, opened, vnc
 from loop import Loop
 from qemu_machine import Machine
 
@@ -51,7 +53,7 @@ def events() -> list[str]:
 
 @pytest.fixture
 def machine(events: list[str]) -> Machine:
-    argv = ["-smp", "1,maxcpus=3", "-vnc", "127.0.0.1:2,to=99"]
+    argv = ["-smp", "1,maxcpus=3"]
     return Machine(argv, lambda: events.append("quit"), lambda: events.append("power"), lambda n: events.append(f"cpus {n}"))
 
 
@@ -61,7 +63,7 @@ def ask(machine: Machine, command: str, **arguments: object) -> dict:
 
 def test_a_client_is_greeted_and_answered(tmp_path: Path, machine: Machine) -> None:
     loop, path = Loop(), tmp_path / "qmp"
-    served = monitor.Monitor(loop, str(path), machine.commands())
+    served = monitor.Monitor(loop, listen(str(path)), machine.commands())
     client = Client(loop, path)
     assert client.hear()["QMP"]["version"]["qemu"]["major"] == 7
     assert client.ask("qmp_capabilities") == {"return": {}, "id": 1}
@@ -76,7 +78,7 @@ def test_a_client_is_greeted_and_answered(tmp_path: Path, machine: Machine) -> N
 
 def test_a_silent_one_says_nothing(tmp_path: Path, machine: Machine) -> None:
     loop, path = Loop(), tmp_path / "qmp"
-    monitor.Monitor(loop, str(path), machine.commands(), silent=True)
+    monitor.Monitor(loop, listen(str(path)), machine.commands(), silent=True)
     assert Client(loop, path).hear(0.05) is None
 
 
@@ -108,9 +110,11 @@ def test_cpus_are_plugged_up_to_the_maximum(machine: Machine, events: list[str])
 
 
 def test_vnc_serials_and_buttons(machine: Machine, events: list[str]) -> None:
-    assert ask(machine, "query-vnc")["return"]["service"] == "5902"
-    machine.serials.append("pty:/dev/pts/4")
-    assert ask(machine, "query-chardev")["return"][0]["filename"] == "pty:/dev/pts/4"
+    assert ask(machine, "query-vnc")["return"] == {"enabled": False}
+    with socket.create_server(("127.0.0.1", 0)) as machine.vnc:
+        assert ask(machine, "query-vnc")["return"]["service"] == str(machine.vnc.getsockname()[1])
+    machine.chardevs["serial0"] = "pty:/dev/pts/4"
+    assert ask(machine, "query-chardev")["return"][0] == {"label": "serial0", "filename": "pty:/dev/pts/4", "frontend-open": True}
     ask(machine, "system_powerdown"), ask(machine, "quit")
     assert events == ["power", "quit"]
 
@@ -119,3 +123,35 @@ def test_a_device_is_gone_once(machine: Machine) -> None:
     ask(machine, "device_add", id="usb1", driver="usb-host")
     assert "return" in ask(machine, "device_del", id="usb1")
     assert ask(machine, "device_del", id="usb1")["error"]["class"] == "DeviceNotFound"
+
+
+def test_what_the_arguments_say_is_opened(tmp_path: Path) -> None:
+    with listen(str(tmp_path / "given")) as given:
+        argv = [
+            *(
+                "-chardev",
+                f"socket,id=libxl-cmd,path={tmp_path}/cmd,server=on,wait=off",
+                "-mon",
+                "chardev=libxl-cmd,mode=control",
+            ),
+            *("-chardev", f"socket,id=early,fd={os.dup(given.fileno())},server=on", "-mon", "chardev=early,mode=control"),
+            *("-chardev", f"socket,id=channel,path={tmp_path}/channel", "-chardev", "pty,id=other", "-serial", "pty"),
+        ]
+        chardevs = opened(argv)
+    assert [one.name for one in chardevs] == ["libxl-cmd", "early", "channel", "other", "serial0"]
+    assert [Path(one.getsockname()).name for one in monitors(argv, chardevs)] == ["cmd", "given"]
+    assert (tmp_path / "channel").is_socket()
+    assert all(one.terminal.startswith("/dev/pts/") for one in chardevs[3:])
+    for one in chardevs[:3]:
+        one.listener.close()
+
+
+def test_vnc_takes_the_first_free_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        display = taken.getsockname()[1] - 5900
+        with pytest.raises(OSError, match="available port"):
+            vnc(["-vnc", f"127.0.0.1:{display},to={display}"])
+        with vnc(["-vnc", f"127.0.0.1:{display},to={display + 50}"]) as found:
+            assert found.getsockname()[1] > taken.getsockname()[1]
+    assert vnc(["-vnc", "none"]) is None and vnc([]) is None
+    assert keys("127.0.0.1:1,to=99") == {"to": "99"}

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
-import tty
 from collections.abc import Sequence
 
 import behaviours
 import traditional
+from chardevs import monitors, opened, vnc, words
 from devices import Backends, Place, backend_at, frontend_at
 from hypervisor import command
 from loop import Loop
@@ -19,7 +20,6 @@ from qemu_machine import Machine, option
 from stores import Stores
 from xenbus import QEMUS
 
-SOCKET = re.compile(r"socket,id=([^,]+),path=([^,]+)")
 FILE = re.compile(r"(?:^|,)file=([^,]+)")
 # What QEMU 7.2 registers in its node `backends` (hw/xen/xen-legacy-backend.c)
 REGISTERS = ("9pfs", "console", "qnic", "qusb", "vfb", "vkbd")
@@ -37,7 +37,6 @@ class Dom0Qemu:
         self.behaves = behaviours.of(self._name())
         self.machine = Machine(argv, self._exit, self._powerdown, self._online, self._begin)
         self.backends = Backends(self.loop, self.stores, self._backend_behaviour)
-        self._masters: list[int] = []
 
     def run(self) -> str | None:
         """Until it is killed or told to quit; a text is why it exits with 1."""
@@ -47,17 +46,20 @@ class Dom0Qemu:
             return f"qemu-system-i386: -drive file={missing[0]}: Could not open '{missing[0]}': No such file or directory"
         if start == "exits":
             return "qemu-system-i386: it was told to exit"
-        self._open_serials()
+        chardevs = opened(self.argv)
+        self.machine.chardevs = {one.name: f"pty:{one.terminal}" if one.terminal else "null" for one in chardevs}
+        self.machine.vnc = vnc(self.argv)
         if any("xenfv" in word for word in self.argv):
             command(f"populate {self.domid} {self.stores.of(0).memory(self.domid)}")  # with video memory and ROMs
         silent = not self.behaves["qmp"]["answers"]
-        for path in self._sockets():
-            Monitor(self.loop, path, self.machine.commands(), silent, self.behaves["qmp"]["after"])
+        for listener in monitors(self.argv, chardevs):
+            Monitor(self.loop, listener, self.machine.commands(), silent, self.behaves["qmp"]["after"])
         if start == "runs":
             self.loop.later(self.behaves["qemu"]["ready_after"], self._serve)
         if self.behaves["qemu"]["dies_after"] is not None:
             self.loop.later(self.behaves["qemu"]["dies_after"], lambda: os._exit(1))
         self._write_pid()
+        self._run_as(option(self.argv, "-runas"))
         self.loop.run()
         return None
 
@@ -65,23 +67,8 @@ class Dom0Qemu:
         return (option(self.argv, "-name") or option(self.argv, "-domain-name") or "").split(",")[0]
 
     def _files(self) -> list[str]:
-        words = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-drive"]
-        paths = [found[1] for found in map(FILE.search, words) if found]
+        paths = [found[1] for found in map(FILE.search, words(self.argv, "-drive")) if found]
         return [path for path in paths if path.startswith("/")]
-
-    def _sockets(self) -> list[str]:
-        words = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-chardev"]
-        sockets = {found[1]: found[2] for found in map(SOCKET.match, words) if found}
-        monitors = [word for name, word in zip(self.argv, self.argv[1:]) if name == "-mon"]
-        return [path for name, path in sockets.items() if any(f"chardev={name}" in word for word in monitors)]
-
-    def _open_serials(self) -> None:
-        for name, word in zip(self.argv, self.argv[1:]):
-            if name == "-serial" and word == "pty":
-                master, slave = os.openpty()
-                tty.setraw(slave)
-                self._masters.append(master)
-                self.machine.serials.append(f"pty:{os.ttyname(slave)}")
 
     def _serve(self) -> None:
         """Back ends first, then readiness: nobody may run before its disks can be served."""
@@ -145,6 +132,14 @@ class Dom0Qemu:
 
     def _exit(self) -> None:
         self.loop.later(0, self.loop.stop)
+
+    def _run_as(self, user: str | None) -> None:
+        """libxl ends a deprivileged QEMU by killing all that its user runs. -runas NAME or UID:GID."""
+        if user:
+            uid, gid = map(int, user.split(":")) if ":" in user else pwd.getpwnam(user)[2:4]
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
 
     def _write_pid(self) -> None:
         path = option(self.argv, "-pidfile")

@@ -27,26 +27,24 @@ class QmpError(Exception):
 
 
 class Monitor:
-    """Serves `commands` at `path`. silent: clients are taken, and told nothing. after: seconds before each answer."""
+    """Serves `commands` on a listening socket. silent: clients are taken, and told nothing. after: seconds before each answer."""
 
-    def __init__(self, loop: Loop, path: str, commands: Mapping[str, Command], silent: bool = False, after: float = 0) -> None:
-        self.loop, self.path, self.commands, self.silent, self.after = loop, path, commands, silent, after
+    def __init__(
+        self, loop: Loop, listener: socket.socket, commands: Mapping[str, Command], silent: bool = False, after: float = 0
+    ) -> None:
+        self.loop, self.commands, self.silent, self.after = loop, commands, silent, after
         self._client: Optional[socket.socket] = None
         self._inbox = b""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        self._listener.listen(8)
+        self._listener = listener
         loop.readable(self._listener, self._accept)
 
     def close(self) -> None:
         if self._client:
             self._drop()
         self.loop.forget(self._listener)
-        self._listener.close()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+            os.unlink(self._listener.getsockname())
+        self._listener.close()
 
     def _accept(self) -> None:
         self._client, _address = self._listener.accept()

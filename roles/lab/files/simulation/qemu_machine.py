@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
@@ -24,7 +25,8 @@ class Machine:
         self.argv = list(argv)
         self.running = "-S" not in argv
         self.begun = self.running
-        self.serials: list[str] = []  # the names of the serial ports' ends outside
+        self.chardevs: dict[str, str] = {}  # label -> where the outer end is
+        self.vnc: Optional[socket.socket] = None
         self._quit, self._powerdown, self._online, self._started = quit, powerdown, online, started
         smp = option(argv, "-smp") or "1"
         self.cpus = int(smp.split(",")[0])
@@ -36,8 +38,8 @@ class Machine:
             "qmp_capabilities": _nothing,
             "query-version": lambda _: VERSION,
             "query-status": self._status,
-            "query-chardev": lambda _: [{"label": f"serial{n}", "filename": at, "frontend-open": True}
-                                        for n, at in enumerate(self.serials)],
+            "query-chardev": lambda _: [{"label": label, "filename": at, "frontend-open": True}
+                                        for label, at in self.chardevs.items()],
             "query-vnc": self._vnc,
             "change-vnc-password": _nothing,
             "query-cpus-fast": lambda _: [{"cpu-index": n, "thread-id": 1, "qom-path": f"/machine/unattached/device[{n}]",
@@ -70,12 +72,10 @@ class Machine:
         return {}
 
     def _vnc(self, _arguments: dict[str, Any]) -> dict[str, Any]:
-        """-vnc HOST:DISPLAY,to=N: the first display is taken; nobody will look."""
-        host, _colon, rest = (option(self.argv, "-vnc") or "none").partition(":")
-        if host == "none":
+        if self.vnc is None:
             return {"enabled": False}
-        display = int(rest.split(",")[0] or 0)
-        return {"enabled": True, "host": host, "service": str(5900 + display), "family": "ipv4", "auth": "none", "clients": []}
+        host, port = self.vnc.getsockname()[:2]
+        return {"enabled": True, "host": host, "service": str(port), "family": "ipv4", "auth": "none", "clients": []}
 
     def _cpus(self) -> list[dict[str, Any]]:
         return [

@@ -11,6 +11,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 from ansible_collections.stubdom.xen.plugins.module_utils.xswire import request
 
+FOREVER = 1e6  # seconds; a kernel waits for a stalled xenstored as long as it takes
+PATIENCE = 60.0  # ... but the kernels here share a thread, and one domain may have been made not to take its replies
 Perms = list[tuple[str, int]]  # as Xenstore.perms gives them
 
 
@@ -46,7 +48,7 @@ class Stores:
     def of(self, domid: int) -> Store:
         """Raises XenError if the domain is not, or no longer, there."""
         if domid not in self._open:
-            self._open[domid] = connect(domid)
+            self._open[domid] = connect(domid, PATIENCE if domid else FOREVER)
         return self._open[domid]
 
     def close(self, domid: int) -> None:
@@ -68,5 +70,6 @@ class Stores:
         return True
 
 
-def connect(domid: int) -> Store:
-    return Store() if domid == 0 else Store(UnixSocketConnection(f"{DIRECTORY}/dom{domid}.sock"))
+def connect(domid: int, timeout: float = FOREVER) -> Store:
+    connection = UnixSocketConnection(f"{DIRECTORY}/dom{domid}.sock") if domid else None
+    return Store(connection, timeout=timeout)

@@ -13,6 +13,7 @@ from typing import Any, Optional
 import hypervisor
 import traditional
 from behaviours import Part
+from chardevs import listen
 from devices import Frontends
 from guest import Kernel
 from monitor import Monitor
@@ -118,8 +119,8 @@ class LinuxStubdomain(Stubdomain):
             return
         machine = Machine(arguments, quit=self.die, powerdown=lambda: self.world.press_power(self.target), online=self._online)
         says = self.behaves["qmp"]
-        path = f"{RUN}/qmp.{self.domid}"
-        self.monitor = Monitor(self.world.loop, path, machine.commands(), not says["answers"], says["after"])
+        listener = listen(f"{RUN}/qmp.{self.domid}")
+        self.monitor = Monitor(self.world.loop, listener, machine.commands(), not says["answers"], says["after"])
         for name, value in (("ring-ref", "13"), ("event-channel", "12")):
             perms = [("n", self.domid), ("r", 0)]
             self.world.stores.write(self.domid, f"{self.own}/qmp-vchan/{name}", value, perms)
