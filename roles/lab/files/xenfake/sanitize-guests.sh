@@ -56,6 +56,11 @@ for name in pv pvh hvm linux minios; do
   step xl sched-credit2 -d "$name" -w 512
   step xl trigger "$name" nmi
   step control "info $domid"
+  step control "vcpus $domid 2"
+  step control "populate $domid 65536"
+  step control "trigger $domid sleep"
+  step control "hold $domid 1"
+  step control "hold $domid 0"
   step control "stall $domid 1"
   step control "stall $domid 0"
 done
@@ -64,7 +69,27 @@ for command in list "list -l" "list -v" "vcpu-list" "info -n" dmesg cpupool-list
   step xl $command
 done
 step control stat
+step control "create 0 pv"
+step control "fail_memory off"
+step xl cpupool-cpu-remove Pool-0 1
+step xl cpupool-create 'name="two"'
+step xl cpupool-cpu-add two 1
+step xl cpupool-migrate pv two
+step xl cpupool-migrate pv Pool-0
+step xl cpupool-destroy two
+made=$(control "create 0")
+step control "shutdown ${made#ok } 3"
+step control "destroy ${made#ok }"
 step control "fail createdomain 12"
 if xl create /root/pv.cfg 'name="none"' > /dev/null 2>&1; then echo "createdomain did not fail" >&2; exit 1; fi
 for name in pv pvh hvm linux minios; do step xl destroy "$name"; done
-[ "$(xl list | wc -l)" = 2 ] || { xl list >&2; exit 1; }
+# domain 0, and the one of "create 0 pv"
+[ "$(xl list | wc -l)" = 3 ] || { xl list >&2; exit 1; }
+
+# a killed store, then another; the fake must let it start, and be without fault in doing so
+kill -KILL "$(pidof xenstored)"
+rm -f /run/xen/xenstored.pid
+step /usr/lib/xen-4.17/bin/xenstored --pid-file /run/xen/xenstored.pid
+step timeout 60 bash -c 'until xenstore-exists /tool 2> /dev/null; do sleep 0.05; done'
+step /usr/lib/xen-4.17/bin/xen-init-dom0
+step xl list

@@ -11,7 +11,8 @@ root=$(cd "${1:?usage: sanitize.sh ROOT}" && pwd)
 collection=$(cd "$here/../../../.." && pwd)
 # Programs leave their memory to the end of the process, so leaks say nothing. Nobody reads a daemon's stderr.
 reports=log_path=/sanitizer/report:print_stacktrace=1
-environment=(PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "ASAN_OPTIONS=detect_leaks=0:$reports" "UBSAN_OPTIONS=$reports")
+environment=(PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+  "ASAN_OPTIONS=detect_leaks=0:$reports" "UBSAN_OPTIONS=$reports")
 
 if [ -z "${SANITIZE_INSIDE:-}" ]; then
   # the mounts end with this; --kill-child: so does the host if this is killed
