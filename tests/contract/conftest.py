@@ -1,38 +1,87 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The embedded Xen host for the tests here: prepared once, put into a snapshot, and back to it before each file.
+"""The Xen host for the tests here: prepared once, put into a snapshot, and back to it before each file.
 
-`make test` boots the host first; by itself, `make lab && pytest tests/contract` does.
+One suite, two kinds of host: `pytest tests/contract --kind simulated` makes its own host, which ends with it;
+`--kind embedded` takes xen1, which `make lab` has booted. A test that needs no guest's own code runs on the embedded
+host only with --whole: it would say there what it says on the simulated one, some minutes later.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from xenhost import ROOT, Host, playbook
 
-LAB = ROOT / ".lab"
+KINDS = ("embedded", "simulated")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--prepared", action="store_true", help="the host has its snapshot 'prepared' from an earlier run")
+    parser.addoption("--kind", choices=KINDS, default="simulated", help="the kind of Xen host to test on")
+    parser.addoption("--prepared", action="store_true", help="xen1 has its snapshot 'prepared' from an earlier run")
+    parser.addoption("--whole", action="store_true", help="on the embedded host also what needs no guest's own code")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "no_guest_code: says the same on every kind of host; on the embedded one, one case")
+    config.addinivalue_line("markers", "only(kind): what only this kind of host can be made to do")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if not _belongs(item, config)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
+    kind, only = config.getoption("--kind"), item.get_closest_marker("only")
+    moved = item.get_closest_marker("no_guest_code") is not None and kind == "embedded" and not config.getoption("--whole")
+    return not moved and (only is None or only.args[0] == kind)
+
+
+class Lab:
+    """The playbook stubdom.xen.lab for the one host of this run."""
+
+    def __init__(self, kind: str, where: Path) -> None:
+        name = {"embedded": "xen1", "simulated": f"contract{os.getpid()}"}[kind]
+        self.inventory = where / {"embedded": "inventory.yml", "simulated": f".{name}.yml"}[kind]
+        self.given = {"lab_kind": kind, "lab_hosts": [name], "lab_inventory": str(self.inventory)}
+        if kind == "simulated":
+            self.given["lab_owner"] = str(os.getpid())
+        self.host = Host(name, self.inventory, kind)
+
+    def have(self, state: str, **more: str) -> None:
+        playbook("lab", lab_state=state, **self.given, **more)
 
 
 @pytest.fixture(scope="session")
-def prepared(request: pytest.FixtureRequest) -> Host:
-    """A host that the roles host and stubdom_image have made ready, saved as the snapshot 'prepared'."""
-    if not (LAB / "inventory.yml").exists():
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The lab with a host that the roles host and stubdom_image have made ready, saved as the snapshot 'prepared'."""
+    kind = request.config.getoption("--kind")
+    lab = Lab(kind, ROOT / ".lab")
+    if kind == "embedded" and not lab.inventory.exists():
         pytest.exit("there is no Xen host to test on: `make lab` boots one", returncode=3)
-    if request.config.getoption("--prepared"):
-        return Host("xen1", LAB / "inventory.yml")
-    playbook("lab", lab_state="reset", lab_hosts=["xen1"], lab_snapshot="fresh")
-    playbook("site", inventory=LAB / "inventory.yml", xen_guests=[])
-    playbook("lab", lab_state="saved", lab_hosts=["xen1"], lab_snapshot="prepared")
-    return Host("xen1", LAB / "inventory.yml")
+    if not request.config.getoption("--prepared"):
+        _prepare(lab, kind)
+    yield lab
+    lab.host.ansible.close()
+    if kind == "simulated":
+        lab.have("absent")
+        lab.inventory.unlink()
+
+
+def _prepare(lab: Lab, kind: str) -> None:
+    lab.have(*{"embedded": ("reset",), "simulated": ("running",)}[kind], lab_snapshot="fresh")
+    playbook("site", inventory=lab.inventory, xen_guests=[])
+    lab.have("saved", lab_snapshot="prepared")
 
 
 @pytest.fixture(scope="module")
-def xen(prepared: Host) -> Host:
+def xen(lab: Lab) -> Host:
     """The prepared host as the snapshot has it: no guest but Domain-0."""
-    playbook("lab", lab_state="reset", lab_hosts=["xen1"], lab_snapshot="prepared")
-    assert prepared.domains() == ["Domain-0"]
-    return prepared
+    lab.have("reset", lab_snapshot="prepared")
+    assert lab.host.domains() == ["Domain-0"]
+    return lab.host

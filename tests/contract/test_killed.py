@@ -21,7 +21,7 @@ VICTIMS = {
 def test_killed_and_run_again(xen: Host, victim: str) -> None:
     name = "killed-" + victim.split()[-1]
     guest = {**xen.described("stubdom", name), **PATIENT}
-    play = subprocess.Popen(xen.command("guest", False, guest), env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    play = subprocess.Popen(xen.command("guest", guest), env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         xen.sh(appeared(f"{name}-dm"))
         if VICTIMS[victim] is None:

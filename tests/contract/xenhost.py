@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from zygote import Zygote
+
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {
     **os.environ,
@@ -64,28 +66,33 @@ def playbook(name: str, inventory: Path | None = None, **variables: Any) -> str:
 class Host:
     """One Xen host of an inventory."""
 
-    def __init__(self, name: str, inventory: Path) -> None:
-        self.name, self.inventory = name, inventory
+    def __init__(self, name: str, inventory: Path, kind: str) -> None:
+        self.name, self.inventory, self.kind = name, inventory, kind
+        self.ansible = Zygote(WHOLE)
 
     # --- what a user does
 
     def module(self, module: str, check: bool = False, **options: Any) -> dict[str, Any]:
         """The result of a module, failed or not."""
-        done = subprocess.run(
-            self.command(module, check, options), env=WHOLE, capture_output=True, text=True, timeout=LIMIT, check=False
-        )
-        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-        assert lines, done.stdout + done.stderr
-        result: dict[str, Any] = json.loads(lines[-1])
+        result = self._ansible(*self.arguments(f"stubdom.xen.{module}", json.dumps(options) if options else "", check))
         assert result["outcome"] == "ok" or "code" in result, result
         result["failed"] = result["outcome"] == "failed"
         return result
 
-    def command(self, module: str, check: bool, options: dict[str, Any]) -> list[str]:
+    def command(self, module: str, options: dict[str, Any]) -> list[str]:
+        """The same as a command line, for tests that want a process of their own to kill."""
+        return [str(BIN / "ansible"), *self.arguments(f"stubdom.xen.{module}", json.dumps(options))]
+
+    def arguments(self, module: str, given: str, check: bool = False) -> list[str]:
         flags = ["--check"] if check else []
-        where = ["-i", str(self.inventory), self.name]
-        given = json.dumps(options) if options else ""
-        return [str(BIN / "ansible"), *where, "-m", f"stubdom.xen.{module}", "-a", given, "--diff", *flags]
+        return ["-i", str(self.inventory), self.name, "-m", module, "-a", given, "--diff", *flags]
+
+    def _ansible(self, *arguments: str) -> dict[str, Any]:
+        done = self.ansible.run(list(arguments), LIMIT)
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        assert lines, done.stdout + done.stderr
+        result: dict[str, Any] = json.loads(lines[-1])
+        return result
 
     def guest(self, check: bool = False, **options: Any) -> dict[str, Any]:
         """The result of module guest, which must succeed."""
@@ -103,10 +110,9 @@ class Host:
 
     def sh(self, command: str) -> str:
         """The output of a shell command on the host, which must succeed."""
-        argv = [str(BIN / "ansible"), "-i", str(self.inventory), self.name, "-m", "ansible.builtin.raw", "-a", command]
-        done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=LIMIT, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.partition("\n")[2].replace("\r\n", "\n").strip()
+        result = self._ansible(*self.arguments("ansible.builtin.raw", command))
+        assert result["outcome"] == "ok", result
+        return str(result["stdout"]).replace("\r\n", "\n").strip()
 
     def domains(self) -> list[str]:
         """The names of all domains, stubdomains included, zombies as (null)."""
