@@ -11,18 +11,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include <xen/grant_table.h>
+#include <xen/io/console.h>
 
 struct connection {
 	struct source source;
 	bool dead, armed, subscribed;
+	int passed;			/* a descriptor that came with a line, or -1 */
 	struct buffer in, out;
 	struct connection *next;
 };
 
 struct command {
 	const char *argument[3];	/* never NULL */
+	const char *text;		/* all after the first of them */
 	unsigned int domid;
 	struct domain *domain;
 	struct connection *from;
@@ -225,6 +232,41 @@ static int hvm_parameter(struct command *command)
 	return 0;
 }
 
+/* As a guest's kernel prints, drivers/tty/hvc/hvc_xen.c; what does not fit is lost. */
+static void print(struct xencons_interface *ring, const char *text)
+{
+	uint32_t produced = ring->out_prod, consumed = __atomic_load_n(&ring->out_cons, __ATOMIC_ACQUIRE);
+
+	for (; *text && produced - consumed < sizeof(ring->out); text++)
+		ring->out[produced++ % sizeof(ring->out)] = *text;
+	__atomic_store_n(&ring->out_prod, produced, __ATOMIC_SEQ_CST);
+}
+
+static int console(struct command *command)
+{
+	uint64_t gfn = grant_gfn(command->domain, GNTTAB_RESERVED_CONSOLE);
+	struct xencons_interface *ring = memory_map(command->domid, gfn, 1, NULL, PROT_READ | PROT_WRITE);
+	char line[1024];
+
+	if (ring == MAP_FAILED)
+		return -errno;
+	snprintf(line, sizeof(line), "%s\r\n", command->text);
+	print(ring, line);
+	munmap(ring, PAGE);
+	channels_raise(command->domid);
+	return 0;
+}
+
+/* "channel N PORT", and the descriptor: from control_pass_channel() */
+static int channel(struct command *command)
+{
+	if (command->from->passed < 0)
+		return -EBADF;
+	channel_add(command->domid, number(command->argument[1]), command->from->passed);
+	command->from->passed = -1;
+	return 0;
+}
+
 static int stall(struct command *command)
 {
 	return guest_stall(command->domid, number(command->argument[1]));
@@ -301,6 +343,8 @@ static const struct {
 	{ "vcpus", vcpus, ANY_DOMAIN },
 	{ "trigger", trigger, GUEST },
 	{ "hvmparam", hvm_parameter, GUEST },
+	{ "console", console, GUEST },
+	{ "channel", channel, GUEST },
 	{ "stall", stall, ANY_DOMAIN },
 	{ "fail", fail, NO_DOMAIN },
 	{ "fail_memory", fail_memory, NO_DOMAIN },
@@ -326,9 +370,10 @@ static void take_line(struct connection *connection, char *line)
 {
 	char name[32] = "", arguments[3][64] = { "" };
 	struct command command = { .from = connection, .answer = "ok\n" };
-	int rc;
+	int rc, rest = strlen(line);
 
-	sscanf(line, "%31s %63s %63s %63s", name, arguments[0], arguments[1], arguments[2]);
+	sscanf(line, "%31s %63s %n%63s %63s", name, arguments[0], &rest, arguments[1], arguments[2]);
+	command.text = line + rest;
 	for (int i = 0; i < 3; i++)
 		command.argument[i] = arguments[i];
 	command.domid = number(arguments[0]);
@@ -356,6 +401,27 @@ static void take_lines(struct connection *connection)
 	}
 }
 
+union descriptor {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+static ssize_t receive(struct connection *connection, char *data, size_t size)
+{
+	union descriptor passed = { .header = { .cmsg_len = 0 } };
+	struct iovec vector = { data, size };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &passed, .msg_controllen = sizeof(passed) };
+	ssize_t got = recvmsg(connection->source.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+	if (header && header->cmsg_type == SCM_RIGHTS) {
+		if (connection->passed >= 0)
+			close(connection->passed);
+		memcpy(&connection->passed, CMSG_DATA(header), sizeof(int));
+	}
+	return got;
+}
+
 static void connection_ready(struct source *source, uint32_t events)
 {
 	struct connection *connection = (struct connection *)source;
@@ -364,7 +430,7 @@ static void connection_ready(struct source *source, uint32_t events)
 
 	if (connection->dead || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
-	got = recv(source->fd, data, sizeof(data), MSG_DONTWAIT);
+	got = receive(connection, data, sizeof(data));
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got <= 0) {
@@ -384,6 +450,7 @@ static void listener_ready(struct source *source, uint32_t events)
 	if (!connection)
 		return;
 	connection->source = (struct source){ connection_ready, fd };
+	connection->passed = -1;
 	connection->next = connections;
 	connections = connection;
 	pump_watch(&connection->source, EPOLL_CTL_ADD, EPOLLIN);
@@ -395,6 +462,8 @@ static void free_connection(struct connection *connection)
 {
 	pump_watch(&connection->source, EPOLL_CTL_DEL, 0);
 	close(connection->source.fd);
+	if (connection->passed >= 0)
+		close(connection->passed);
 	free(connection->in.data);
 	free(connection->out.data);
 	free(connection);
@@ -445,4 +514,23 @@ void control_start(void)
 		pump_watch(&poke, EPOLL_CTL_ADD, EPOLLIN);
 	if (listener.fd >= 0)
 		pump_watch(&listener, EPOLL_CTL_ADD, EPOLLIN);
+}
+
+/* Without a store, or with one that is stopped, the channel stays silent. */
+void control_pass_channel(unsigned int domid, unsigned int port, int fd)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	union descriptor passed = { .header = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	char path[PATH_LENGTH], line[64];
+	struct iovec vector = { line, snprintf(line, sizeof(line), "channel %u %u\n", domid, port) };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &passed, .msg_controllen = sizeof(passed) };
+	int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), saved = errno;
+
+	host_file(path, "ctl");
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.*s", (int)sizeof(address.sun_path) - 1, path);
+	memcpy(CMSG_DATA(&passed.header), &fd, sizeof(int));
+	if (connect(client, (struct sockaddr *)&address, sizeof(address)) || sendmsg(client, &message, MSG_NOSIGNAL) < 0)
+		trace("the channel to domain %u is silent: %s", domid, strerror(errno));
+	close(client);
+	errno = saved;
 }

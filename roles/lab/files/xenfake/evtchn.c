@@ -4,8 +4,8 @@
  * /dev/xen/evtchn: xen/sys/evtchn.h (Linux's include/uapi/xen/evtchn.h, drivers/xen/evtchn.c). The program has one end of
  * a socket pair: it reads the numbers of ports that have an event from it and writes back those to unmask.
  *
- * Events come in one process only, the store's: from guests' rings, and VIRQ_DOM_EXC. In all others, as xenconsoled, the
- * device is silent, and there is no thread. Which process is the store's? The one that binds a channel to domain 0, for
+ * Events come from one process, the store's: those of guests' rings and VIRQ_DOM_EXC to itself, those of guests' consoles to
+ * xenconsoled. In no other is there a thread. Which process is the store's? The one that binds a channel to domain 0, for
  * domain 0's own ring: xenstored's dom0_init(), oxenstored's Domains.create0.
  */
 #include "xenfake.h"
@@ -131,6 +131,56 @@ static void become_store(struct evtchn *device)
 	pump_watch(&device->source, EPOLL_CTL_ADD, EPOLLIN);
 }
 
+/* ---------------------------------------------------------------------------------- channels of other processes' devices */
+
+/* xenconsoled has bound one to each guest. It passes its device's other end to the pump, which can then send events. */
+struct channel {
+	struct source source;
+	unsigned int domid;
+	uint32_t port;		/* its number in that process */
+	struct channel *next;
+};
+static struct channel *channels;	/* under pump_lock */
+
+/* Numbers to unmask are of no interest; the end means that the device was closed. */
+static void channel_ready(struct source *source, uint32_t events)
+{
+	uint32_t number;
+	ssize_t got;
+
+	(void)events;
+	while ((got = recv(source->fd, &number, 4, MSG_DONTWAIT)) > 0)
+		;
+	if (got < 0)
+		return;
+	for (struct channel **at = &channels; *at; at = &(*at)->next)
+		if (&(*at)->source == source) {
+			*at = (*at)->next;
+			break;
+		}
+	pump_watch(source, EPOLL_CTL_DEL, 0);
+	close(source->fd);
+	free(source);		/* its first member; epoll tells of it once per round */
+}
+
+void channel_add(unsigned int domid, uint32_t port, int fd)
+{
+	struct channel *channel = malloc(sizeof(*channel));
+
+	if (!channel)
+		abort();
+	*channel = (struct channel){ { channel_ready, fd }, domid, port, channels };
+	channels = channel;
+	pump_watch(&channel->source, EPOLL_CTL_ADD, EPOLLIN);
+}
+
+void channels_raise(unsigned int domid)
+{
+	for (struct channel *channel = channels; channel; channel = channel->next)
+		if (channel->domid == domid && send(channel->source.fd, &channel->port, 4, MSG_DONTWAIT | MSG_NOSIGNAL) != 4)
+			trace("an event for a channel of domain %u is lost: %s", domid, strerror(errno));
+}
+
 /* ------------------------------------------------------------------------------------------------------- the device */
 
 int evtchn_open(int flags)
@@ -208,6 +258,8 @@ static int bind_interdomain(struct evtchn *device, const struct ioctl_evtchn_bin
 	if (wanted->remote_domain == 0)
 		become_store(device);
 	port = new_port(device, INTERDOMAIN);
+	if (port > 0 && !is_store)
+		control_pass_channel(wanted->remote_domain, port, device->source.fd);
 	if (port > 0 && is_store) {
 		device->port[port].guest = guest_new(device, wanted->remote_domain, port);
 		if (!device->port[port].guest) {

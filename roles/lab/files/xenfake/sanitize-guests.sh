@@ -59,6 +59,7 @@ for name in pv pvh hvm linux minios; do
   step control "vcpus $domid 2"
   step control "populate $domid 65536"
   step control "trigger $domid sleep"
+  step control "console $domid a line"
   step control "hold $domid 1"
   step control "hold $domid 0"
   step control "stall $domid 1"

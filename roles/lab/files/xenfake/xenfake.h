@@ -147,6 +147,8 @@ void pump_kick(void);			/* rings have work */
 void pump_watch(struct source *source, int operation, uint32_t events);
 void evtchn_raise(struct evtchn *device, unsigned int port);
 void evtchn_raise_virq(unsigned int virq);
+void channel_add(unsigned int domid, uint32_t port, int fd);
+void channels_raise(unsigned int domid);
 struct guest *guest_new(struct evtchn *device, unsigned int domid, unsigned int port);
 void guest_leave(struct guest *guest);	/* freed by the pump */
 void guest_kick(struct guest *guest);
@@ -157,6 +159,7 @@ struct traffic guests_traffic(void);
 int listen_at(const char *name);	/* a socket in the state directory, or -1 */
 void control_start(void);
 void control_work(void);
+void control_pass_channel(unsigned int domid, unsigned int port, int fd);	/* from another process */
 
 struct buffer { char *data; size_t length, size; };
 void buffer_add(struct buffer *buffer, const void *data, size_t length);
