@@ -73,8 +73,9 @@ xen:
 
 # in the environment of all processes of a host, beside the host's directory; set by the role's files/simhost
 MARK = "XEN_SIMULATED_HOST"
-# nsenter's option -> file in /proc/PID/ns. The mount namespace comes last, as /proc is another after it.
-NAMESPACES = {"uts": "uts", "ipc": "ipc", "net": "net", "pid": "pid", "mount": "mnt"}
+# nsenter's option -> file in /proc/PID. The root directory is entered too: where the host was started in a chroot, that of
+# its mount namespace is this machine's.
+NAMESPACES = {"uts": "ns/uts", "ipc": "ns/ipc", "net": "ns/net", "pid": "ns/pid", "mount": "ns/mnt", "root": "root"}
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -106,7 +107,7 @@ class Namespaces:
                 pid = int(file.read())
             self.pidfd = os.pidfd_open(pid)  # may be another's by now
             for option, name in NAMESPACES.items():
-                self.opened[option] = os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                self.opened[option] = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
             if not (self._marked(pid) and self.alive()):
                 raise NotThere(f"process {pid} is another's")
         except (OSError, ValueError, NotThere) as error:

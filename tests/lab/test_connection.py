@@ -73,6 +73,22 @@ def test_a_command_gets_what_is_sent_to_it(entered):
     assert entered.exec_command("cat") == (0, b"", b"")
 
 
+def test_a_host_that_was_started_in_a_chroot(simulated, connection, tmp_path):
+    """As on a controller that is one: the root of its mount namespace is not its own, and is nobody's to write to."""
+    (tmp_path / "root").mkdir()
+    script = "mount --bind / $0/root && mount -t tmpfs tmpfs $0/root/mnt && touch $0/root/mnt/own && exec chroot $0/root $@"
+    mark = f"XEN_SIMULATED_HOST={simulated.directory}"
+    inside = ["env", mark, "sh", "-c", '"echo up; read line"']
+    command = [*UNSHARE, "sh", "-c", script.replace("$@", " ".join(inside)), str(tmp_path)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"up\n"
+    with open(f"/proc/{child.pid}/task/{child.pid}/children") as file:
+        simulated.pidfile.write_text(file.read())
+    assert connection.exec_command("ls /mnt") == (0, b"own\n", b"")
+    child.kill()
+    child.communicate()
+
+
 def test_files_go_there_and_back(entered, tmp_path):
     there = tmp_path / "it's there"
     (tmp_path / "from").write_bytes(b"\0\n\xff")

@@ -81,7 +81,7 @@ def did(done) -> dict[str, str]:
 
 def inside(lab: Path, name: str, command: str) -> str:
     pid = process.pid_of(SimulatedHost.of(lab, name))
-    argv = ["nsenter", "--target", str(pid), "--all", "sh", "-c", command]
+    argv = ["nsenter", "--target", str(pid), "--all", f"--root=/proc/{pid}/root", "sh", "-c", command]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 

@@ -52,5 +52,7 @@ class SimulatedHost(Layout):
 
     def guests(self, pid: int) -> list[str]:
         """The domids of the running host's guests."""
-        lines = run("nsenter", "--target", str(pid), "--all", "--", "/usr/sbin/xl", "list").splitlines()
+        lines = run(
+            "nsenter", "--target", str(pid), "--all", f"--root=/proc/{pid}/root", "--", "/usr/sbin/xl", "list"
+        ).splitlines()
         return [domid for domid in (line.split()[1] for line in lines[1:]) if domid != "0"]
