@@ -11,10 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, NamedTuple
 
-FILE = Path("/etc/xen-simulation/behaviours.json")
+FILE = "/etc/xen-simulation/behaviours.json"
 
 Check = Callable[[Any], bool]
 Part = Mapping[str, Any]
@@ -79,7 +78,8 @@ PARTS: dict[str, dict[str, Key]] = {
 def of(name: str) -> dict[str, Part]:
     """Every part with every key, for the guest of that name, as the file says now."""
     try:
-        text = FILE.read_text()
+        with open(FILE) as file:
+            text = file.read()
     except FileNotFoundError:
         text = "{}"
     return choose(parse(text), name)
