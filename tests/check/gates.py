@@ -39,6 +39,7 @@ GATES = (
     Gate("changelog", ("antsibull-changelog", "lint")),
     Gate("archive", ("python", "tests/check/archive.py")),
     Gate("unit", ("pytest", "tests/unit", "tests/lab")),
+    Gate("contract", ("pytest", "tests/contract", "--kind", "simulated")),
 )
 
 

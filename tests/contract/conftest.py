@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "no_guest_code: says the same on every kind of host; on the embedded one, one case")
+    config.addinivalue_line("markers", "no_guest_code: needs no guest's own code; not run on the embedded host but with --whole")
     config.addinivalue_line("markers", "only(kind): what only this kind of host can be made to do")
 
 

@@ -38,6 +38,7 @@ def test_qemu_that_never_answers_is_told_when_libxl_gives_up(empty: Host) -> Non
     assert empty.domains() == ["Domain-0"]
 
 
+@pytest.mark.no_guest_code
 def test_kept_for_somebody_to_look_at(empty: Host) -> None:
     guest = {**empty.described("stubdom", "kept"), "stubdom": {"type": "linux", "cmdline": "quiet stubdom.fail=exit"}}
     failed = empty.refused(**guest, ready={"timeout": 600, "retries": 0, "on_failure": "keep"})

@@ -8,9 +8,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from zygote import Zygote
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +54,11 @@ KINDS: dict[str, dict[str, Any]] = {
 # A shared machine can be many times slower than an idle one, and libxl's 30 s for a stubdomain are fixed.
 PATIENT = {"ready": {"timeout": 600, "retries": 4}}
 PULL_THE_PLUG = {"shutdown": {"timeout": 5, "force": True}}
+
+
+def mostly_simulated(cases: Iterable[str], *everywhere: str) -> list[Any]:
+    """The cases of a table as parameters; on the embedded host only those named are run, as the others need no guest's code."""
+    return [case if case in everywhere else pytest.param(case, marks=pytest.mark.no_guest_code) for case in cases]
 
 
 def playbook(name: str, inventory: Path | None = None, **variables: Any) -> str:

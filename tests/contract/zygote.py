@@ -43,7 +43,7 @@ class Zygote:
 def serve() -> None:
     import ansible.cli.adhoc
     import ansible.executor.task_queue_manager
-    import ansible.plugins.strategy.linear  # noqa: F401
+    import ansible.plugins.strategy.linear
 
     for line in sys.stdin:
         asked = json.loads(line)
