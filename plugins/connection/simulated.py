@@ -9,17 +9,6 @@ that they belong to is then seen to be that host's and alive: from there on they
 
 from __future__ import annotations
 
-import os
-import select
-import shlex
-import signal
-import subprocess
-
-from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
-from ansible.module_utils.common.text.converters import to_bytes, to_native
-from ansible.plugins.connection import ConnectionBase
-from ansible.utils.display import Display
-
 DOCUMENTATION = r"""
 name: simulated
 short_description: Run tasks in a simulated Xen host of this machine
@@ -29,7 +18,8 @@ description:
   - A command runs as root, in C(/root), with a small environment of its own. Nothing of the controller's environment is in it.
   - The host must run on the controller itself, and Ansible as root.
 version_added: 0.1.0
-author: The stubdom.xen contributors
+author:
+  - The stubdom.xen contributors (@stubdom)
 options:
   pid_file:
     description:
@@ -55,9 +45,6 @@ options:
       - name: ansible_user
 extends_documentation_fragment:
   - connection_pipelining
-seealso:
-  - plugin: stubdom.xen.lab
-    plugin_type: role
 """
 
 EXAMPLES = r"""
@@ -70,6 +57,17 @@ xen:
       ansible_python_interpreter: /usr/bin/python3
       ansible_pipelining: true
 """
+
+import os
+import select
+import shlex
+import signal
+import subprocess
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.module_utils.common.text.converters import to_bytes, to_native
+from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
 
 # in the environment of all processes of a host, beside the host's directory; set by the role's files/simhost
 MARK = "XEN_SIMULATED_HOST"
