@@ -11,7 +11,7 @@ mkdir -p layer.partial/{var/lib/xen-lab,usr/lib/xenfake}
 cp -r --no-preserve=mode,ownership "$here/overlay/." layer.partial/
 chmod 755 layer.partial/etc/init.d/xen
 ln vmlinuz tiny.cpio.gz guest.img layer.partial/var/lib/xen-lab/
-ln libxenfake.so layer.partial/usr/lib/xenfake/
+ln libxenfake.so kernel layer.partial/usr/lib/xenfake/
 # where the runner keeps the host's own layer, to save it
 mkdir -m 700 layer.partial/.layers
 mv -T layer.partial layer

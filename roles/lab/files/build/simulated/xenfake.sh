@@ -16,7 +16,8 @@ TMPDIR=$PWD/$compiler/tmp mmdebstrap --quiet --mode=root --variant=extract --for
   --include=gcc,libc6-dev,libxen-dev,make,dash "$LAB_SUITE" $root ${LAB_MIRROR:+"$LAB_MIRROR"}
 mkdir $root/xenfake
 # without what another compiler may have left there
-cp "$here/../../xenfake"/{Makefile,*.[ch]} $root/xenfake/
-chroot $root make --silent -C /xenfake CC=gcc libxenfake.so
+cp "$here/../../xenfake"/{Makefile,*.[chS],*.lds} $root/xenfake/
+chroot $root make --silent -C /xenfake CC=gcc
+cp $root/xenfake/kernel kernel
 cp $root/xenfake/libxenfake.so libxenfake.so.partial
 mv libxenfake.so.partial libxenfake.so
