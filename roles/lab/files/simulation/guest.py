@@ -69,11 +69,13 @@ class Kernel:
         self.frontends.look_at_all()
 
     def say(self, text: str) -> None:
-        """A line on its console, where libxl sends that to a file, which QEMU in dom0 would write; a terminal gets nothing."""
+        """A line on its console: libxl may have sent that to a file, which QEMU in dom0 would write."""
         output = self.world.stores.of(0).read(f"{self.home}/console/output") or ""
         if output.startswith("file:"):
             with open(output[len("file:") :], "a") as log:
                 log.write(f"{text}\n")
+        else:
+            self.world.hypervisor.say(self.domid, text)
 
 
 class Guest(Kernel):
@@ -115,6 +117,7 @@ class Guest(Kernel):
         if not self.stopped:
             self.drive_devices()
             self._count_vcpus()
+            self.say("tiny guest up")
             self._obey()
 
     def _obey(self) -> None:

@@ -64,6 +64,10 @@ class Hypervisor:
         """An HVM guest has told where its PV drivers want their interrupts: for libxl the sign that it has any."""
         self._command(f"hvmparam {domid} {CALLBACK_IRQ} 1")
 
+    def say(self, domid: int, text: str) -> None:
+        """A line on the domain's PV console."""
+        self._command(f"console {domid} {text}")
+
     def _command(self, line: str) -> None:
         """A domain may be gone before its kernel acts: refusals are told, and no reason to stop."""
         _ask(self._commands, line)
