@@ -106,6 +106,7 @@ def test_publish_removes_what_builds_of_other_images_left_long_ago(stage, tmp_pa
         ("build/simulated/layer.sh", {"simulated"}),
         ("xenfake/xenfake.h", {"simulated"}),
         ("xenfake/xenfake.o", set()),
+        ("xenfake/README.md", set()),
     ],
 )
 def test_an_images_name_follows_what_it_is_built_from(build, tmp_path, changed, kinds):

@@ -10,10 +10,9 @@ kind=$1
 case $kind in
   rootfs) prefix=rootfs- from=(rootfs) ;;
   embedded) prefix='' from=(rootfs shared embedded) ;;
-  simulated) prefix=simulated- from=(rootfs shared simulated ../xenfake) ;;
+  simulated) prefix=simulated- from=(rootfs shared simulated ../xenfake/{Makefile,*.[ch]}) ;;
 esac
 {
   printf '%s\n' "$@"
-  # without what a compiler left there
-  find "${from[@]}" -type f ! -name '*.o' ! -name '*.so' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+  find "${from[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 } | sha256sum | sed -E "s/^(.{16}).*/$prefix\1/"
