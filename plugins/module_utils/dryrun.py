@@ -9,6 +9,7 @@ guest is remembered here, and the directory may be emptied at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import Any, NamedTuple, Optional
@@ -43,8 +44,13 @@ async def parsed(host: Any, name: str, text: str, path: Optional[str] = None) ->
 
 
 def keep(host: Any, name: str, answer: Parsed) -> None:
-    """Keeps an answer for the next task. It may hold secrets, as the guest's file does."""
-    if answer.question is not None:
+    """Keeps an answer for the next task. It may hold secrets, as the guest's file does.
+
+    Where it cannot be kept, as on a full disk, xl is asked again next time: that is no reason for a task to fail.
+    """
+    if answer.question is None:
+        return
+    with contextlib.suppress(XenError):
         host.make_directory(CACHE_DIR)
         host.write_file(_place(name), json.dumps({"question": answer.question, "config": answer.config}))
 

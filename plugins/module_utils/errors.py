@@ -29,6 +29,7 @@ CODES = {
     "not_on_this_xen": "An option needs a newer or older Xen than this host's; nothing was touched.",
     "cannot_adopt": "A running guest without a file has devices that have no option; nothing was touched.",
     "file_unreadable": "A file that the guest needs is missing or unreadable in dom0; nothing was touched.",
+    "file_not_written": "A file could not be written, as on a full disk; what was there before is whole.",
     "no_stubdom_image": "This host has no image for the kind of stubdomain that is described; nothing was touched.",
     "uuid_in_use": "The guest's UUID belongs to another domain of this host; nothing was touched.",
     "not_enough_memory": "The guest, with its stubdomain, does not fit into the host's free memory; nothing was touched.",

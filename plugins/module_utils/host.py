@@ -115,22 +115,19 @@ class XenHost:
             return None
 
     def write_file(self, path: str, text: str, mode: int = 0o600) -> None:
-        """Replaces a file whole or not at all, and durably."""
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".stubdom-xen-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                os.fchmod(stream.fileno(), mode)
-                stream.write(text.encode("utf-8", "surrogateescape"))
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        """Replaces a file whole or not at all, and durably. Raises XenError(file_not_written), as all that writes here."""
+        with _writing(path):
+            temporary = _fresh_file(text, os.path.dirname(path), ".stubdom-xen-", mode, durable=True)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
 
     def make_directory(self, path: str, mode: int = 0o700) -> None:
         """A directory for files of this collection's own; one that is there stays as it is."""
-        os.makedirs(path, mode, exist_ok=True)
+        with _writing(path):
+            os.makedirs(path, mode, exist_ok=True)
 
     def stamp(self, program: str) -> str:
         """What changes when a program in PATH is replaced: its path, size and time of modification."""
@@ -142,17 +139,18 @@ class XenHost:
 
     def keep_copy(self, path: str, copy: str) -> None:
         """A second name for what a file holds now; an older copy is never overwritten."""
-        with contextlib.suppress(FileExistsError):
+        with _writing(copy), contextlib.suppress(FileExistsError):
             os.link(path, copy)
 
     def remove(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with _writing(path), contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
     def link(self, path: str, target: str) -> None:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        self.remove(path)
-        os.symlink(target, path)
+        with _writing(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self.remove(path)
+            os.symlink(target, path)
 
     def linked(self, path: str) -> Optional[str]:
         """Where a symlink points, None where there is none."""
@@ -182,10 +180,12 @@ class XenHost:
     @contextlib.contextmanager
     def scratch(self, text: str) -> Iterator[str]:
         """The path of a private file with this text, gone afterwards."""
-        with tempfile.NamedTemporaryFile("wb", prefix="stubdom-xen-", suffix=".cfg") as stream:
-            stream.write(text.encode("utf-8", "surrogateescape"))
-            stream.flush()
-            yield stream.name
+        with _writing("a temporary file"):
+            path = _fresh_file(text, None, "stubdom-xen-")
+        try:
+            yield path
+        finally:
+            self.remove(path)
 
     # --- time, identity, xenstore
 
@@ -250,17 +250,51 @@ class XenHost:
     @contextlib.asynccontextmanager
     async def lock(self, name: str, purpose: str, timeout: float) -> AsyncIterator[None]:
         """Holds the guest's lock. The file says who holds it and why. Raises XenError(locked) after ``timeout`` seconds."""
-        os.makedirs(LOCK_DIR, mode=0o755, exist_ok=True)
         path = os.path.join(LOCK_DIR, name)
-        with open(path, "a+", encoding="utf-8") as stream:
+        with contextlib.ExitStack() as stack:
+            with _writing(path):
+                os.makedirs(LOCK_DIR, mode=0o755, exist_ok=True)
+                # Without a buffer: what cannot be written is not tried again at its closing.
+                stream = stack.enter_context(open(path, "ab+", buffering=0))
             await _flock(stream, path, time.monotonic() + timeout)
-            stream.truncate(0)
-            stream.write(f"pid {os.getpid()}: {purpose}\n")
-            stream.flush()
+            with _writing(path):
+                stream.truncate(0)
+                stream.write(f"pid {os.getpid()}: {purpose}\n".encode())
             try:
                 yield
             finally:
                 stream.truncate(0)
+
+
+def _fresh_file(text: str, directory: Optional[str], prefix: str, mode: int = 0o600, durable: bool = False) -> str:
+    """The path of a new file with this text; there is none where it could not be written whole."""
+    handle, path = tempfile.mkstemp(dir=directory, prefix=prefix, suffix=".cfg")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text.encode("utf-8", "surrogateescape"))
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+    except BaseException:
+        os.unlink(path)
+        raise
+    return path
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """What the system refuses in here is told as a XenError: a full disk is no mistake of the module's."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise XenError(
+            "file_not_written",
+            f"{path} could not be written: {why}",
+            {"path": path, "errno": errno.errorcode.get(error.errno or 0, "?")},
+            "see `df` and `mount` on the host; what was there before is as it was",
+        ) from error
 
 
 async def _flock(stream: Any, path: str, deadline: float) -> None:

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
 import socket
+import tempfile
 import time
 
 import pytest
@@ -194,3 +196,58 @@ def test_a_lock_that_is_not_let_go_names_its_holder(host, tmp_path, monkeypatch)
     with pytest.raises(XenError) as locked:
         host.finish(twice())
     assert (locked.value.code, "the first" in locked.value.msg) == ("locked", True)
+
+
+WRITES = {
+    "write_file": lambda host, place: host.write_file(f"{place}/web.cfg", "text"),
+    "make_directory": lambda host, place: host.make_directory(f"{place}/cache"),
+    "keep_copy": lambda host, place: host.keep_copy(__file__, f"{place}/copy"),
+    "remove": lambda host, place: host.remove(f"{place}/web.cfg"),
+    "link": lambda host, place: host.link(f"{place}/auto/web.cfg", "/etc/xen/web.cfg"),
+}
+
+
+@pytest.mark.parametrize("call", WRITES)
+def test_a_write_that_the_system_refuses_is_told_with_its_path(host, tmp_path, call):
+    (tmp_path / "file").touch()
+    with pytest.raises(XenError) as refused:
+        WRITES[call](host, tmp_path / "file")  # a file is no directory
+    assert refused.value.code == "file_not_written"
+    assert f"{tmp_path}/file" in refused.value.msg and "Not a directory" in refused.value.msg
+    assert refused.value.evidence["path"].startswith(f"{tmp_path}/file")
+
+
+def disk_full(_descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_that_could_not_be_replaced_is_whole_and_nothing_lies_beside_it(host, tmp_path, monkeypatch):
+    host.write_file(f"{tmp_path}/web.cfg", "old")
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(XenError, match=r"web.cfg.*No space left on device"):
+        host.write_file(f"{tmp_path}/web.cfg", "new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("web.cfg", "old")]
+
+
+def test_a_lock_that_cannot_be_made_is_told(host, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("ansible_collections.stubdom.xen.plugins.module_utils.host.LOCK_DIR", f"{tmp_path}/file")
+
+    async def locks():
+        async with host.lock("web", "a task", MINUTE):
+            pass
+
+    with pytest.raises(XenError, match=r"exists|Not a directory") as refused:
+        host.finish(locks())
+    assert refused.value.code == "file_not_written"
+
+
+def test_a_scratch_file_that_cannot_be_written_is_told_and_what_fails_in_it_is_not_renamed(host, monkeypatch):
+    with pytest.raises(ZeroDivisionError), host.scratch("text"):
+        raise ZeroDivisionError
+    with pytest.raises(FileNotFoundError), host.scratch("text"):
+        raise FileNotFoundError
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    with pytest.raises(XenError) as refused, host.scratch("text"):
+        pass
+    assert refused.value.code == "file_not_written"
