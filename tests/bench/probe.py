@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs on the Xen host: the module guest from its payload, observed from inside, without Ansible's transport.
+"""Runs on the Xen host: a module from its payload, observed from inside, without Ansible's transport.
 
 once    one run in this process. Says when each program that the engine runs began and ended, and when links held.
 many    runs `once` and a bare `xl list -l` alternately, each in a process of its own, and says how long each took.
+crowd   the same for module guests over more and more guests, which it makes first.
 
 Times are seconds of CLOCK_MONOTONIC, which all processes of the host share. The probe's own part is a clock read before and
 after every program.
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 
-MODULE = "ansible_collections.stubdom.xen.plugins.modules.guest"
+MODULES = "ansible_collections.stubdom.xen.plugins.modules"
 
 
 def observe(seen):
@@ -46,7 +47,7 @@ def observe(seen):
     host.XenHost.run, execute.Gate = timed, Watched
 
 
-def once(archive, arguments):
+def once(module, archive, arguments):
     """One run of the module. Prints what was seen as JSON."""
     began = time.monotonic()
     sys.path.insert(0, archive)
@@ -60,9 +61,10 @@ def once(archive, arguments):
     seen["imports"] = time.monotonic() - imported
     answer = io.StringIO()
     with contextlib.redirect_stdout(answer), contextlib.suppress(SystemExit):
-        runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
+        runpy.run_module(f"{MODULES}.{module}", run_name="__main__", alter_sys=True)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     seen.update(result=json.loads(answer.getvalue()), cpu=usage.ru_utime + usage.ru_stime, ended=time.monotonic())
+    seen["memory"] = usage.ru_maxrss * 1024
     json.dump(seen, sys.stdout)
 
 
@@ -74,23 +76,54 @@ def process_start():
     return ticks / os.sysconf("SC_CLK_TCK") - since_boot
 
 
-def many(archive, arguments, repeat):
-    """Prints {"engine": [...], "xl": [...]} as JSON, `repeat` of each, taken alternately."""
+def many(module, archive, arguments, repeat):
+    """{"engine": [...], "xl": [...]}, `repeat` of each, taken alternately."""
     found = {"engine": [], "xl": []}
     for _turn in range(repeat):
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, __file__, "once", archive, json.dumps(arguments)], stdout=subprocess.PIPE, check=True
-        )
-        found["engine"].append({"wall": time.monotonic() - began, **json.loads(done.stdout)})
+        seen = apart(module, archive, arguments)
+        found["engine"].append({"wall": time.monotonic() - began, **seen})
         began = time.monotonic()
         subprocess.run(["xl", "list", "-l"], stdout=subprocess.DEVNULL, check=True)
         found["xl"].append(time.monotonic() - began)
-    json.dump(found, sys.stdout)
+    return found
+
+
+def apart(module, archive, arguments):
+    """`once` in a process of its own. The arguments go through its standard input: those of 1000 guests are long."""
+    argv = [sys.executable, __file__, "once", module, archive]
+    done = subprocess.run(argv, input=json.dumps(arguments), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def crowd(archive, guest, sizes, repeat):
+    """For each size: guests are made until there are so many, then a task with nothing to do is measured."""
+    found = {}
+    for size in sizes:
+        guests = [{**guest, "name": f"{guest['name']}{number}"} for number in range(size)]
+        settled(apart("guests", archive, {"guests": guests})["result"])
+        found[size] = many("guests", archive, {"guests": guests}, repeat)
+        for run in found[size]["engine"]:
+            settled(run.pop("result"), changed=False)
+    return found
+
+
+def settled(result, changed=None):
+    """SystemExit unless a run did what it should."""
+    if result.get("failed") or changed not in (None, result["changed"]):
+        sys.exit(f"not as it should be: {json.dumps(result)[:2000]}")
+
+
+def main(how, *rest):
+    if how == "once":
+        once(*rest, json.load(sys.stdin))
+    elif how == "many":
+        module, archive, arguments, repeat = rest
+        json.dump(many(module, archive, json.loads(arguments), int(repeat)), sys.stdout)
+    else:
+        archive, guest, sizes, repeat = rest
+        json.dump(crowd(archive, json.loads(guest), json.loads(sizes), int(repeat)), sys.stdout)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "once":
-        once(sys.argv[2], json.loads(sys.argv[3]))
-    else:
-        many(sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]))
+    main(*sys.argv[1:])

@@ -1,8 +1,8 @@
 /* SPDX-FileCopyrightText: The stubdom.xen contributors
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
- * The smallest PV and PVH kernel that libxenguest loads (ELF notes: xen/include/public/elfnote.h). Nothing ever runs it: it is for
- * guests whose creation shall not take the second that unpacking a real kernel does.
+ * The smallest PV and PVH kernel that libxenguest loads (ELF notes: xen/include/public/elfnote.h). Nothing ever runs it: it
+ * is for guests whose creation shall not take the second that unpacking a real kernel does.
  */
 	.text
 	.globl _start
