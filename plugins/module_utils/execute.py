@@ -15,6 +15,7 @@ from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, rules
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
+from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
@@ -24,7 +25,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
     auto_path,
     config_path,
     info,
-    listed,
     look,
     subject_of,
 )
@@ -32,7 +32,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof, kind_of, links_now
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options
-from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, THERE
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE, STEPS, THERE, Step
 
 XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
@@ -43,8 +43,12 @@ RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on
 RETRIED = ("readiness_timeout",)  # what more time may cure
 
 
-async def converge(host: Any, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+async def converge(
+    host: Any, options: Mapping[str, Any], check_mode: bool, domains: Optional[tuple[Domain, ...]] = None
+) -> dict[str, Any]:
     """Brings one guest to what ``options`` (those of module guest) describe. Returns the module's result.
+
+    ``domains``: the hypervisor's list as it was a while ago, where the caller has taken it.
 
     In check mode nothing is changed and the result says what would be. Raises XenError.
     """
@@ -53,7 +57,7 @@ async def converge(host: Any, options: Mapping[str, Any], check_mode: bool) -> d
     if check_mode:
         return await _preview(host, given, policy)
     async with host.lock(str(given.name), f"guest {given.name}: {policy.state}", policy.ready_timeout + LOCK_SLACK):
-        return await Walk(host, given, policy).run()
+        return await Walk(host, given, policy, domains).run()
 
 
 async def _preview(host: Any, given: Guest, policy: Policy) -> dict[str, Any]:
@@ -66,8 +70,9 @@ async def _preview(host: Any, given: Guest, policy: Policy) -> dict[str, Any]:
 class Walk:
     """The way through one plan, and what it has learnt so far: the state last seen, the proof of readiness."""
 
-    def __init__(self, host: Any, given: Guest, policy: Policy) -> None:
+    def __init__(self, host: Any, given: Guest, policy: Policy, domains: Optional[tuple[Domain, ...]] = None) -> None:
         self.host, self.given, self.policy, self.name = host, given, policy, str(given.name)
+        self.domains = domains
         self.proof: Optional[Proof] = None
         self.made: Optional[str] = None  # the uuid of a domain that this walk created
         self.links: tuple[dict[str, Any], ...] = ()
@@ -85,7 +90,7 @@ class Walk:
         if self.decision.parsed is not None:
             dryrun.keep(self.host, self.name, self.decision.parsed)
         await self._attempts()
-        after = await look(self.host, self.name) if self.decision.plan.steps else self.state
+        after = self.state  # each step ended with a look
         return result(first, after, self.decision.wanted, self.decision.plan, self.policy.state, await self._readiness(after))
 
     async def _attempts(self) -> None:
@@ -113,10 +118,21 @@ class Walk:
             if self.state.word not in row.before:
                 raise self._astray(name, row.before)
             await self.actions[name]()
-            self.state = await look(self.host, self.name)
+            self.state = await self._seen_after(row)
             if self.state.word not in row.after:
                 raise self._astray(name, row.after)
             done.add(name)
+
+    async def _seen_after(self, row: Step) -> State:
+        """The guest after a step. Its known domains tell that all is as it should be; anything else takes a whole look."""
+        if row.files_only:
+            return reread(self.host, self.state)
+        if row.after != GONE:  # a domain that went may have come back under another number
+            known = own_domids(self.state) | (self.gate.domids() if self.gate else set())
+            state = await look_again(self.host, self.state, known)
+            if state.word in row.after:
+                return state
+        return await look(self.host, self.name)
 
     def _astray(self, step: str, words: tuple[str, ...]) -> XenError:
         """Somebody else acts on the guest, or the step did not do what it says."""
@@ -139,7 +155,7 @@ class Walk:
     async def _settled(self) -> State:
         """The guest once no other `xl create` is at work on its file: a killed task leaves one, a reboot runs one."""
         deadline = self.host.now() + self.policy.ready_timeout
-        state = await look(self.host, self.name)
+        state = await self._first_look()
         while state.word in ("absent", "halted", "half_made") and self.host.now() < deadline:
             pids = self.host.creators(config_path(self.name))
             if not pids:
@@ -147,6 +163,9 @@ class Walk:
             await self.host.await_exit(pids, min(deadline, self.host.now() + MONITOR_PATIENCE))
             state = await look(self.host, self.name)
         return state
+
+    async def _first_look(self) -> State:
+        return await (look(self.host, self.name) if self.domains is None else look_since(self.host, self.name, self.domains))
 
     # --- steps
 
@@ -279,7 +298,7 @@ class Walk:
         xenstore.watch("@releaseDomain", token)
         try:
             while True:
-                domain = next((d for d in await listed(self.host) if d.domid == domid), None)
+                domain = next(iter(await these(self.host, [domid])), None)
                 if settled(domain):
                     return True
                 if await self.host.next_event(limit) is None:
@@ -305,7 +324,7 @@ class Walk:
     async def _gate(self, uuid: str) -> Gate:
         if self.gate is not None:
             self.gate.close()
-        return Gate(self.host, lambda: listed(self.host), self.name, uuid, await self._device_model())
+        return Gate(self.host, lambda domids: these(self.host, domids), self.name, uuid, await self._device_model())
 
     async def _device_model(self) -> str:
         return kind_of(self.decision.wanted or Guest(), self.state.has_qemu, await self._version())

@@ -18,6 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import plan as plannin
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import Decision, approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, look_all, subject_of
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import links_now
@@ -56,7 +57,7 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
     _approve(options.get("expect_plan"), decided)
     results = _at_once(host, members, states, decided, check_mode)
     if not check_mode:
-        results.update(_walked(host, [m for m in members if m.name not in results], options))
+        results.update(_walked(host, [m for m in members if m.name not in results], states, options))
     return _summary([results[member.name] for member in members], decided)
 
 
@@ -144,10 +145,12 @@ def _links(host: Any, states: Mapping[str, State], decided: Mapping[str, Decided
     return dict(zip([s.name for s in subjects], links_now(host.xenstore(), subjects)))
 
 
-def _walked(host: Any, members: Sequence[Member], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _walked(
+    host: Any, members: Sequence[Member], states: Mapping[str, State], options: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Everybody who has something to do does it, a few at a time."""
     failed: list[str] = []
-    walks = [_walk(host, member, failed, options["continue_on_error"]) for member in members]
+    walks = [_walk(host, member, states[member.name].domains, failed, options["continue_on_error"]) for member in members]
     outcomes = host.together(walks, options["concurrency"])
     return {
         member.name: _done(member.name, outcome.value) if outcome.error is None else _failed(member.name, outcome.error)
@@ -155,7 +158,7 @@ def _walked(host: Any, members: Sequence[Member], options: Mapping[str, Any]) ->
     }
 
 
-async def _walk(host: Any, member: Member, failed: list[str], regardless: bool) -> dict[str, Any]:
+async def _walk(host: Any, member: Member, domains: tuple[Domain, ...], failed: list[str], regardless: bool) -> dict[str, Any]:
     if failed and not regardless:
         raise XenError(
             "not_begun", f"guest {member.name}: not begun, as {failed[0]} had failed", {"failed": list(failed)},
@@ -163,7 +166,7 @@ async def _walk(host: Any, member: Member, failed: list[str], regardless: bool) 
         )  # fmt: skip
     own = host.sibling()  # events of its watches are its own
     try:
-        return await converge(own, member.options, False)
+        return await converge(own, member.options, False, domains)
     except XenError:
         failed.append(member.name)
         raise

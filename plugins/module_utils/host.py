@@ -18,7 +18,6 @@ import os
 import shutil
 import signal
 import stat
-import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
@@ -117,11 +116,14 @@ class XenHost:
     def write_file(self, path: str, text: str, mode: int = 0o600) -> None:
         """Replaces a file whole or not at all, and durably. Raises XenError(file_not_written), as all that writes here."""
         with _writing(path):
-            temporary = _fresh_file(text, os.path.dirname(path), ".stubdom-xen-", mode, durable=True)
+            # Always the same name, so that what a killed task left half-written is replaced by the next one.
+            temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
             try:
+                _fill(temporary, text, mode)
                 os.replace(temporary, path)
             except BaseException:
-                os.unlink(temporary)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
                 raise
 
     def make_directory(self, path: str, mode: int = 0o700) -> None:
@@ -179,13 +181,12 @@ class XenHost:
 
     @contextlib.contextmanager
     def scratch(self, text: str) -> Iterator[str]:
-        """The path of a private file with this text, gone afterwards."""
-        with _writing("a temporary file"):
-            path = _fresh_file(text, None, "stubdom-xen-")
-        try:
-            yield path
-        finally:
-            self.remove(path)
+        """The path of a private file with this text. It is in memory only and gone with this process, however that ends."""
+        with os.fdopen(os.memfd_create("stubdom.xen"), "wb") as stream:
+            with _writing("a temporary file"):
+                stream.write(text.encode("utf-8", "surrogateescape"))
+                stream.flush()
+            yield f"/proc/{os.getpid()}/fd/{stream.fileno()}"
 
     # --- time, identity, xenstore
 
@@ -266,20 +267,13 @@ class XenHost:
                 stream.truncate(0)
 
 
-def _fresh_file(text: str, directory: Optional[str], prefix: str, mode: int = 0o600, durable: bool = False) -> str:
-    """The path of a new file with this text; there is none where it could not be written whole."""
-    handle, path = tempfile.mkstemp(dir=directory, prefix=prefix, suffix=".cfg")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), mode)
-            stream.write(text.encode("utf-8", "surrogateescape"))
-            stream.flush()
-            if durable:
-                os.fsync(stream.fileno())
-    except BaseException:
-        os.unlink(path)
-        raise
-    return path
+def _fill(path: str, text: str, mode: int) -> None:
+    """Makes a file with this text, or makes it anew, durably."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(text.encode("utf-8", "surrogateescape"))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 @contextlib.contextmanager

@@ -188,12 +188,12 @@ class Proof(NamedTuple):
 class Gate:
     """Watches a guest's chain come up: from before the guest exists until every link holds.
 
-    ``domains`` is asked for the hypervisor's list whenever xenstore says that some domain went; ``now`` is seconds.
+    ``domains`` is asked which of some domains exist whenever xenstore says that some domain went.
     The gate never waits by itself: on_event() takes what has come, wait() does both.
     """
 
     def __init__(
-        self, host: Any, domains: Callable[[], Awaitable[Sequence[Domain]]], name: str, uuid: str, device_model: str
+        self, host: Any, domains: Callable[[Iterable[int]], Awaitable[Sequence[Domain]]], name: str, uuid: str, device_model: str
     ) -> None:
         self.host, self.domains = host, domains
         self.xenstore, self.now = host.xenstore(), host.now
@@ -205,6 +205,7 @@ class Gate:
         self.furthest: tuple[dict[str, Any], ...] = ()  # the links when most of them held: nodes go when libxl gives up
         self.xl_at_work = False  # xl creates the guest just now, and will say itself why it destroyed it
         self._domid: Optional[int] = None
+        self._others = {"0"}
         self._watched: list[str] = []
         self._watch("@introduceDomain", "@releaseDomain")
 
@@ -303,10 +304,19 @@ class Gate:
             self._watch(failure_node(stubdom))
 
     def _domid_of_uuid(self) -> Optional[int]:
-        domids = [d for d in self.xenstore.ls("/local/domain") or [] if d.isdigit() and d != "0"]
-        found = self.xenstore.read_many([f"/local/domain/{d}/vm" for d in domids])
-        matching = [int(d) for d in domids if (found[f"/local/domain/{d}/vm"] or "").lower() == f"/vm/{self.uuid}".lower()]
+        """Looks at domains that have come; those of others are not looked at twice."""
+        come = [d for d in self.xenstore.ls("/local/domain") or [] if d not in self._others]
+        found = self.xenstore.read_many([f"/local/domain/{d}/vm" for d in come])
+        mine = f"/vm/{self.uuid}".lower()
+        of = {domid: (found[f"/local/domain/{domid}/vm"] or "").lower() for domid in come}
+        self._others |= {domid for domid, vm in of.items() if vm and vm != mine}
+        matching = [int(domid) for domid, vm in of.items() if vm == mine and domid.isdigit()]
         return max(matching) if matching else None
+
+    def domids(self) -> set[int]:
+        """The numbers of the guest and of its stubdomain, as far as they are known."""
+        stubdom = self.subject.stubdom if self.subject else None
+        return {domid for domid in (self._domid, stubdom) if domid is not None}
 
     def _watch(self, *paths: str) -> None:
         for path in paths:
@@ -324,11 +334,12 @@ class Gate:
             raise self.failure("stubdom_failed", f"gave up: {printable(reason, VALUE_MAX)}")
 
     async def _who_lives(self, subject: Subject) -> None:
-        """The guest and each reporter must be in the hypervisor's list and alive; shut-down domains stay listed."""
-        listed = {domain.domid: domain for domain in await self.domains() if domain.alive or domain.shut_down}
+        """The guest and each reporter must exist and be alive; shut-down domains stay listed."""
+        matter = {subject.domid} | {link.reporter for link in chain(subject)} - {0}
+        listed = {domain.domid: domain for domain in await self.domains(matter) if domain.alive or domain.shut_down}
         if self.xl_at_work and subject.domid not in listed:
             return
-        for domid in {subject.domid} | {link.reporter for link in chain(subject)} - {0}:
+        for domid in matter:
             domain = listed.get(domid)
             if domain is None or not domain.alive:
                 self._reported_failure(subject)

@@ -23,13 +23,14 @@ class Step(NamedTuple):
     before: tuple[str, ...]
     after: tuple[str, ...]
     says: str
+    files_only: bool = False  # it leaves the domains alone
 
 
 STEPS: Mapping[str, Step] = {
     step.name: step
     for step in (
-        Step("store", "none", ANY_WORD, ANY_WORD, "write the guest's file"),
-        Step("autostart", "none", ANY_WORD, ANY_WORD, "set whether the host starts the guest at boot"),
+        Step("store", "none", ANY_WORD, ANY_WORD, "write the guest's file", True),
+        Step("autostart", "none", ANY_WORD, ANY_WORD, "set whether the host starts the guest at boot", True),
         Step("sweep", "none", ANY_WORD, ANY_WORD, "destroy a stubdomain that serves no guest"),
         Step("clear", "none", ("half_made", "shutdown", "crashed"), GONE, "destroy what is left of a domain that does not run"),
         # Its device model may not answer yet: whether it does is what is awaited next.
@@ -39,7 +40,7 @@ STEPS: Mapping[str, Step] = {
         Step("pause", "hotplug", ("running",), ("paused",), "hold the guest"),
         Step("shutdown", "recreate", ("running", "degraded", "opaque"), GONE, "have the guest shut itself down"),
         Step("discard", "none", ("paused",), GONE, "destroy a domain that never ran"),
-        Step("forget", "none", GONE, ("absent",), "remove the guest's file; its disks stay"),
+        Step("forget", "none", GONE, ("absent",), "remove the guest's file; its disks stay", True),
     )
 }
 

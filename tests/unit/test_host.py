@@ -9,7 +9,6 @@ import gc
 import os
 import signal
 import socket
-import tempfile
 import time
 
 import pytest
@@ -242,12 +241,19 @@ def test_a_lock_that_cannot_be_made_is_told(host, tmp_path, monkeypatch):
     assert refused.value.code == "file_not_written"
 
 
-def test_a_scratch_file_that_cannot_be_written_is_told_and_what_fails_in_it_is_not_renamed(host, monkeypatch):
-    with pytest.raises(ZeroDivisionError), host.scratch("text"):
-        raise ZeroDivisionError
-    with pytest.raises(FileNotFoundError), host.scratch("text"):
-        raise FileNotFoundError
-    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
-    with pytest.raises(XenError) as refused, host.scratch("text"):
-        pass
-    assert refused.value.code == "file_not_written"
+def test_what_a_killed_task_had_half_written_is_replaced(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "unlink", disk_full)  # a killed task removes nothing
+    monkeypatch.setattr(os, "fsync", disk_full)
+    with pytest.raises(XenError):
+        host.write_file(f"{tmp_path}/web.cfg", "the first")
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [".web.cfg.new"]
+    host.write_file(f"{tmp_path}/web.cfg", "second")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("web.cfg", "second")]
+
+
+def test_a_scratch_file_has_no_name_that_could_be_left_behind(host):
+    with host.scratch("text \udcff") as path:
+        said = host.finish(host.run(["sh", "-c", f"cat {path}; cat {path}; readlink {path}"])).out
+    assert said.startswith("text \\xfftext \\xff/memfd:")
+    assert not os.path.exists(path)

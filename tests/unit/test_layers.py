@@ -23,6 +23,7 @@ LAYERS = [
     ["xenstore"],
     ["readiness"],
     ["observe", "dryrun"],
+    ["again"],
     ["intent", "admission"],
     ["compare"],
     ["steps"],

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from simulated_host import Behaviour, SimulatedHost
 from stories import HVM, STUBDOM, by_hand, task
 
+from ansible_collections.stubdom.xen.plugins.module_utils.again import these
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import listed
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import CHAINS, Gate, Link, Subject, chain, kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import DeviceModel, Guest, Stubdom
 
@@ -75,7 +75,7 @@ def host():
 
 
 def gate_on(host, kind="linux", uuid=UUID):
-    return Gate(host, lambda: listed(host), "vault", uuid, kind)
+    return Gate(host, lambda domids: these(host, domids), "vault", uuid, kind)
 
 
 def start_stubdomain_guest(host, behaviour):

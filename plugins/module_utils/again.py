@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looking again at a guest whose domains are known: they alone are asked for, so that it costs as much on a full host.
+
+`xl list` of everything reads a dozen nodes of every domain. Done after every step of every guest, that would grow with
+the square of the number of guests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, parse_list
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, auto_path, look, read_stored
+
+NOT_THERE = "does not exist"  # xl_list.c, main_list
+
+
+async def these(host: Any, domids: Iterable[int]) -> tuple[Domain, ...]:
+    """Of these domains those that exist, in any condition. Raises XenError(xl_failed)."""
+    found: list[Domain] = []
+    for domid in sorted(domids):
+        done = await host.run(["xl", "list", "-v", str(domid)])
+        if done.rc == 0:
+            found += parse_list(done.out)
+        elif NOT_THERE not in done.err:
+            raise XenError("xl_failed", f"`xl list -v {domid}` failed", printable(done.err, 1000))
+    return tuple(found)
+
+
+def own_domids(state: State) -> set[int]:
+    """The numbers of a guest's own domains, as they were seen."""
+    own = [d.domid for d in (state.domain, state.stubdom, *state.leftovers) if d is not None]
+    return {*own, *([state.stubdom_domid] if state.stubdom_domid is not None else [])}
+
+
+async def look_again(host: Any, state: State, domids: set[int]) -> State:
+    """The guest once more, whose domains are these. Of the other domains ``state`` keeps what it knew."""
+    others = tuple(d for d in state.domains if d.domid not in domids)
+    return await look(host, state.name, others + await these(host, domids))
+
+
+def reread(host: Any, state: State) -> State:
+    """The guest after only its files have changed."""
+    stored = read_stored(host, state.name)
+    word = state.word if state.domain is not None else ("halted" if stored else "absent")
+    return replace(state, stored=stored, autostart=bool(host.linked(auto_path(state.name))), word=word)
+
+
+async def look_since(host: Any, name: str, domains: tuple[Domain, ...]) -> State:
+    """The guest now, from a list that was taken a while ago: complete, unless a domain came that could be the guest's."""
+    known = {str(d.domid) for d in domains}
+    come = [d for d in host.xenstore().ls("/local/domain") or [] if d not in known]
+    names = host.xenstore().read_many([f"/local/domain/{d}/name" for d in come])
+    if {None, name, f"{name}-dm"} & set(names.values()):
+        return await look(host, name)
+    own = {d.domid for d in domains if d.domid and d.name in (name, f"{name}-dm")}
+    others = tuple(d for d in domains if d.domid not in own)
+    return await look(host, name, others + await these(host, own))
