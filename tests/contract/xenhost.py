@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -86,6 +87,10 @@ class Host:
         result["failed"] = result["outcome"] == "failed"
         return result
 
+    def interrupted(self, module: str, **options: Any) -> None:
+        """Runs a module that is killed on its way: what Ansible makes of that is of no interest."""
+        self.ansible.run(self.arguments(f"stubdom.xen.{module}", json.dumps(options)), LIMIT)
+
     def command(self, module: str, options: dict[str, Any]) -> list[str]:
         """The same as a command line, for tests that want a process of their own to kill."""
         return [str(BIN / "ansible"), *self.arguments(f"stubdom.xen.{module}", json.dumps(options))]
@@ -121,6 +126,10 @@ class Host:
         assert result["outcome"] == "ok", result
         return str(result["stdout"]).replace("\r\n", "\n").strip()
 
+    def put(self, path: str, text: str) -> None:
+        """Writes a file on the host; one that is there keeps its mode."""
+        self.sh(f"echo {base64.b64encode(text.encode()).decode()} | base64 -d > {path}")
+
     def domains(self) -> list[str]:
         """The names of all domains, stubdomains included, zombies as (null)."""
         return [line.split()[0] for line in self.sh("xl list").splitlines()[1:]]
@@ -138,6 +147,14 @@ class Host:
         nodes = "xenstore-ls -f -p | grep -v -e /memory/ -e /meminfo"
         files = "find /etc/xen /var/lib/xen /tmp -type f | sort | xargs -r md5sum"
         return self.sh("; ".join((domains, nodes, files)))
+
+    def remains(self) -> str:
+        """All that a dead guest or an ended task might leave: nodes, files but logs and disks, processes."""
+        gone = "timeout 60 pidwait -x xl"  # xl's monitor ends a moment after its guest
+        nodes = "xenstore-ls -f | sed 's/ = .*//' | grep -v -e /meminfo"
+        files = "find /etc/xen /var/lib/xen /tmp -not -name '*ansible_*' | sort"
+        programs = "ps -eo comm | grep -v -x -e ps -e sh -e grep -e sort | sort"
+        return self.sh("; ".join((gone, "xl list | cut -c1-12", nodes, files, programs)))
 
     def settle(self) -> str:
         """everything(), once a guest that boots has stopped writing: the same twice in a row."""

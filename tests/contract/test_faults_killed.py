@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Killed at every step of a creation and of a recreation: the same task again finishes or clears what was half-made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xenhost import Host
+
+pytestmark = pytest.mark.only("simulated")
+
+READY = {"ready": {"timeout": 60, "retries": 0}}
+MEMORY = ("192MiB", "256MiB")
+# A step is hit where it begins or ends, or when it changes a node: (xl's words, which such call, when, who is killed).
+# xl would go on alone, so in its middle both die.
+BOTH = ("module", "xl")
+NODE = "/local/domain"
+CREATION = {
+    "store begins": ("create -n *", 1, "ends", "module"),
+    "create begins": ("create -p *", 1, "begins", "module"),
+    "create has made the domain": ("create -p *", 1, f"{NODE}/*/vm", *BOTH),
+    "create has made the stubdomain": ("create -p *", 1, f"{NODE}/*/target", *BOTH),
+    "create sees QEMU run": ("create -p *", 1, f"{NODE}/[1-9]*/device-model/*/state", *BOTH),
+    "create goes on alone": ("create -p *", 1, f"{NODE}/0/device-model/*/state", "module"),
+    "create has ended": ("create -p *", 1, "ends", "module"),
+    "unpause begins": ("unpause *", 1, "begins", "module"),
+    "unpause has ended": ("unpause *", 1, "ends", "module"),
+}
+RECREATION = {
+    "shutdown has asked the guest": ("shutdown *", 1, "ends", "module"),
+    "create has made the stubdomain": CREATION["create has made the stubdomain"],
+    "unpause begins": CREATION["unpause begins"],
+}
+# xl alone: the module sees it die and says so at once.
+XL = ("create has made the domain", "create has made the stubdomain", "create sees QEMU run")
+
+
+@pytest.fixture(scope="module")
+def faulty(xen: Host) -> Host:
+    """A host whose xl kills when told so, and which had guests before: libxl leaves some empty nodes of its own."""
+    xen.put("/usr/local/sbin/xl", Path(__file__).with_name("faulty_xl.py").read_text())
+    xen.sh("chmod +x /usr/local/sbin/xl")
+    return xen
+
+
+@pytest.fixture(scope="module")
+def guest(faulty: Host) -> dict[str, Any]:
+    return faulty.described("stubdom", "made")
+
+
+@pytest.fixture(scope="module")
+def empty(faulty: Host, guest: dict[str, Any]) -> str:
+    """What there is while there is no guest."""
+    faulty.guest(**guest, **READY)
+    faulty.sh(f"xl destroy {guest['name']}")
+    faulty.guest(name=guest["name"], state="absent")
+    return faulty.remains()
+
+
+def arm(host: Host, call: str, nth: int, at: str, *whom: str) -> None:
+    host.put("/run/fault", json.dumps({"call": call, "nth": nth, "at": at, "whom": whom}))
+
+
+def converges(host: Host, guest: dict[str, Any]) -> dict[str, Any]:
+    """The task run again brings it about, and a third time there is nothing to do. The second run's result."""
+    again = host.guest(**guest, **READY)
+    assert (again["guest"]["state"], again["leftovers"]) == ("running", [])
+    assert not host.guest(**guest, **READY)["changed"]
+    domains = host.sh("rm /run/fault.hit; xl list").splitlines()[1:]
+    assert [line.split()[0] for line in domains] == ["Domain-0", guest["name"], f"{guest['name']}-dm"]
+    return again
+
+
+def nothing_remains(host: Host, guest: dict[str, Any], empty: str) -> None:
+    host.sh(f"xl destroy {guest['name']}")
+    host.guest(name=guest["name"], state="absent")
+    assert host.remains().splitlines() == empty.splitlines()
+
+
+@pytest.mark.parametrize("moment", CREATION)
+def test_a_creation(faulty: Host, guest: dict[str, Any], empty: str, moment: str) -> None:
+    arm(faulty, *CREATION[moment])
+    faulty.interrupted("guest", **guest, **READY)
+    converges(faulty, guest)
+    nothing_remains(faulty, guest, empty)
+
+
+@pytest.mark.parametrize("moment", XL)
+def test_xl_alone_in_a_creation(faulty: Host, guest: dict[str, Any], empty: str, moment: str) -> None:
+    arm(faulty, *CREATION[moment][:3], "xl")
+    failed = faulty.refused(**guest, **READY)
+    assert failed["code"] == "create_failed" and "killed by signal 9" in failed["msg"], failed
+    assert failed["evidence"]["left"] == {"state": "halted", "leftovers": []}
+    converges(faulty, guest)
+    nothing_remains(faulty, guest, empty)
+
+
+def test_a_recreation(faulty: Host, guest: dict[str, Any], empty: str) -> None:
+    """At each of its steps, one after the other: the guest has its UUID and its MACs through all of it."""
+    uuid = faulty.guest(**guest, **READY)["guest"]["uuid"]
+    for number, moment in enumerate(RECREATION.values()):
+        changed = {**guest, "memory": MEMORY[(number + 1) % 2], "disruption": "recreate"}
+        arm(faulty, *moment)
+        faulty.interrupted("guest", **changed, **READY)
+        again = converges(faulty, changed)
+        assert (again["guest"]["uuid"], again["guest"]["spec"]["memory"]) == (uuid, changed["memory"]), moment
+    nothing_remains(faulty, guest, empty)
