@@ -39,6 +39,7 @@ LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold th
 GONE_PATIENCE = 60.0  # seconds until a destroyed domain has to be out of the list
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
+GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on_poweroff that xl's monitor obeys
 RETRIED = ("readiness_timeout",)  # what more time may cure
 
@@ -204,11 +205,12 @@ class Walk:
             raise self._explained(self._create_failed(gate, done.err, done.rc))
 
     def _of_time(self, gate: Gate, error: XenError) -> XenError:
-        """libxl that ran out of its own 30 s destroys the stubdomain, which then looks as if it had died."""
+        """libxl that gave up, out of time or for a reason of its own, destroys the stubdomain: it looks as if it had died."""
         if error.code == "program_timeout":
             return gate.failure("readiness_timeout", f"did not come up within {self.policy.ready_timeout:g} s")
-        if isinstance(error.evidence, dict) and TIMED_OUT in str(error.evidence.get("said")):
-            return self._create_failed(gate, str(error.evidence["said"]), 3)
+        said = str(error.evidence.get("said", "")) if isinstance(error.evidence, dict) else ""
+        if TIMED_OUT in said or (error.code == "reporter_died" and GAVE_UP in said):
+            return self._create_failed(gate, said, 3)
         return error
 
     def _create_failed(self, gate: Gate, err: str, rc: int) -> XenError:

@@ -286,6 +286,25 @@ def test_a_stubdomain_that_dies_while_it_is_waited_for(host, end):
     assert host.now() - 1000 < 5 + 2 + 2
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [("Parsing config from /etc/xen/vault.cfg\n", "reporter_died"), ("libxl: error: Domain 1:No space left\n", "create_failed")],
+)
+def test_libxl_that_gives_up_destroys_the_stubdomain_itself(host, monkeypatch, said, code):
+    """That it is gone is then no more than what follows; libxl's own error is the reason."""
+    run = host.run
+
+    async def runs(argv, *more):
+        if list(argv[:3]) == ["xl", "create", "-p"]:
+            raise XenError("reporter_died", "domain 2 is gone", {"said": said})
+        return await run(argv, *more)
+
+    monkeypatch.setattr(host, "run", runs)
+    error = failure(host, STUBDOM, ready={"retries": 0})
+    assert (error.code, error.evidence["said"]) == (code, said)
+    assert code == "reporter_died" or "No space left" in error.msg
+
+
 def test_a_stubdomain_that_dies_between_report_and_proxy(host):
     """The node says running, nobody serves the guest any more: the value alone proves nothing."""
     host.behave("vault", Behaviour(qmp_proxy=False, stubdom_dies=20))
