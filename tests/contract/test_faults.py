@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host that fails below the task: xenstored stalled or dead, quotas used up, disks full, a clock that jumps; and domains
+that write what they are not to be believed. Each time the error says what it is, and afterwards the task goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from xenhost import ENV, LIMIT, Host
+
+pytestmark = pytest.mark.only("simulated")
+
+READY = {"ready": {"timeout": 60, "retries": 0}}
+BRIEF = {"ready": {"timeout": 3, "retries": 0}}
+STORE = "$(cat /run/xen/xenstored.pid)"
+
+
+@pytest.fixture(scope="module")
+def guest(xen: Host) -> dict[str, Any]:
+    return xen.described("stubdom", "web")
+
+
+@pytest.fixture
+def empty(xen: Host, guest: dict[str, Any]) -> Iterator[Host]:
+    """The host without a guest, and with well-behaved domains."""
+    yield xen
+    xen.sh("xl destroy web 2>/dev/null; rm -f /etc/xen-simulation/behaviours.json")
+    xen.guest(name="web", state="absent")
+    assert xen.domains() == ["Domain-0"]
+
+
+def behave(host: Host, **parts: Any) -> None:
+    host.sh("mkdir -p /etc/xen-simulation")
+    host.put("/etc/xen-simulation/behaviours.json", json.dumps({"web": parts}))
+
+
+def converges(host: Host, guest: dict[str, Any]) -> dict[str, Any]:
+    """The same task again brings it about, and once more changes nothing."""
+    again = host.guest(**guest, **READY)
+    assert (again["guest"]["state"], again["leftovers"]) == ("running", [])
+    assert not host.guest(**guest, **READY)["changed"]
+    assert host.domains() == ["Domain-0", "web", "web-dm"]
+    return again
+
+
+# --- whom not to believe
+
+UNTRUSTED = {
+    "the guest writes the stubdomain's node": {"ready": "guest"},
+    "dom0's QEMU writes where it was before Xen 4.6": {"ready": "dom0"},
+    "another value is written": {"value": "runing"},
+}
+
+
+@pytest.mark.parametrize("who", UNTRUSTED)
+def test_a_readiness_that_is_not_the_stubdomains_own_is_not_believed(empty: Host, guest: dict[str, Any], who: str) -> None:
+    behave(empty, stubdom=UNTRUSTED[who])
+    failed = empty.refused(**guest, **BRIEF)
+    assert failed["code"] == "readiness_timeout" and failed["evidence"]["link"] == "device-model"
+    assert failed["evidence"]["left"] == {"state": "halted", "leftovers": []}
+    assert empty.domains() == ["Domain-0"]
+
+
+def test_nobody_writes_what_another_domain_has_to_report(empty: Host, guest: dict[str, Any]) -> None:
+    empty.guest(**guest, **READY)
+    empty.guest(**empty.described("pvh", "other"))
+    web, stubdom, other = (empty.domid(name) for name in ("web", "web-dm", "other"))
+    state = f"/local/domain/{stubdom}/device-model/{web}/state"
+    proxy = f"/local/domain/0/device-model/{stubdom}/qmp-proxy-state"
+    home = f"/local/domain/{other}/device-model"
+    tries = [(web, state), (other, state), (stubdom, proxy), (stubdom, f"/local/domain/{other}/name"), (other, home)]
+    for domid, path in tries:
+        said = empty.sh(f"/usr/lib/xen-simulation/xenstore-as {domid} write {path} dead 2>&1 || true")
+        assert "refuses WRITE" in said and "EACCES" in said, (domid, path, said)
+    assert not empty.guest(**guest)["changed"]
+    empty.sh("xl destroy other; rm /etc/xen/other.cfg")
+
+
+# --- full disks
+
+# what is full -> (the code and the path in its message, or None where the task does without)
+FULL = {
+    "/etc/xen": ("file_not_written", "/etc/xen/web.cfg"),
+    "/run/lock": ("file_not_written", "/run/lock/stubdom.xen"),
+    "/var/lib/xen": ("create_failed", "No space left"),
+    "/var/cache/stubdom.xen": None,
+    "/tmp": None,
+}
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest, empty: Host) -> Iterator[str]:
+    """A directory on a file system of its own, with all that was in it, and full."""
+    where = request.param
+    empty.sh(
+        f"mkdir -p {where}; cp -a {where} /root/copy; mount -t tmpfs -o size=1m none {where}; cp -a /root/copy/. {where}; "
+        f"cat /dev/zero > {where}/filler 2>/dev/null; df {where} | grep 100%"
+    )
+    yield where
+    empty.sh(f"umount {where}; rm -r /root/copy")
+
+
+@pytest.mark.parametrize("full", FULL, indirect=True)
+def test_a_full_disk_at_a_creation(empty: Host, guest: dict[str, Any], full: str) -> None:
+    told = empty.module("guest", **guest, **READY)
+    assert told["failed"] == bool(FULL[full]), told
+    if FULL[full]:
+        code, words = FULL[full]
+        assert told["code"] == code and words in json.dumps(told) and "No space left on device" in json.dumps(told), told
+        assert empty.domains() == ["Domain-0"], "nothing half-made"
+        empty.sh(f"rm {full}/filler")
+    converges(empty, guest)
+
+
+# --- a clock that jumps
+
+JUMPING = """import itertools, time
+real, calls = time.time, itertools.count()
+time.time = lambda: real() - 3600 * next(calls)
+"""
+
+
+@pytest.fixture
+def jumping(empty: Host) -> Iterator[Host]:
+    """The wall clock that the module sees goes back an hour each time it is asked."""
+    empty.sh("cp /etc/python3.11/sitecustomize.py /root/")
+    empty.put("/etc/python3.11/sitecustomize.py", JUMPING)
+    assert empty.sh("python3 -c 'import time; a = time.time(); print(time.time() < a - 3000)'") == "True"
+    yield empty
+    empty.sh("mv /root/sitecustomize.py /etc/python3.11/")
+
+
+def test_a_clock_that_jumps_changes_no_wait_and_no_result(jumping: Host, guest: dict[str, Any]) -> None:
+    behave(jumping, stubdom={"ready": "never"})
+    begin = time.monotonic()
+    failed = jumping.refused(**guest, **BRIEF)
+    assert failed["code"] == "readiness_timeout" and 3 <= failed["evidence"]["waited_s"] <= time.monotonic() - begin
+    behave(jumping, stubdom={"ready_after": 1})
+    begin = time.monotonic()
+    after = {link["link"]: link["after_s"] for link in converges(jumping, guest)["readiness"]}
+    assert 1 <= after["device-model"] <= time.monotonic() - begin
+
+
+# --- a guest or a stubdomain at its quota
+
+FILL = """import sys
+sys.path.insert(0, "/usr/lib/xen-simulation")
+from stores import connect
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+domid = int(sys.argv[1])
+with connect(domid, timeout=30) as store:
+    try:
+        for number in range(100000):
+            store.write(f"/local/domain/{domid}/data/{number}", "x")
+    except XenError as error:
+        print(error.evidence["errno"])
+"""
+
+
+@pytest.mark.parametrize("whose", ["web", "web-dm"])
+def test_a_domain_that_has_used_up_its_quota_of_xenstore_is_served_all_the_same(
+    empty: Host, guest: dict[str, Any], whose: str
+) -> None:
+    empty.guest(**guest, **READY)
+    empty.put("/root/fill.py", FILL)
+    assert empty.sh(f"chmod +r /root/fill.py; python3 /root/fill.py $(xl domid {whose})") in ("EQUOTA", "ENOSPC")
+    assert not empty.guest(**guest)["changed"]
+    for state in ("paused", "running"):
+        assert empty.guest(**guest, state=state, **READY)["guest"]["state"] == state
+    converges(empty, {**guest, "memory": "256MiB", "disruption": "recreate"})
+
+
+# --- xenstored
+
+
+def test_a_xenstored_that_stalls_for_a_while_is_waited_for(empty: Host, guest: dict[str, Any]) -> None:
+    behave(empty, stubdom={"ready_after": 1})
+    task = subprocess.Popen(empty.command("guest", {**guest, **READY}), env=ENV, stdout=subprocess.PIPE, text=True)
+    watch = (
+        "exec 3< <(xenstore-watch /local/domain); while read -r path <&3; do case $path in */target) break; esac; done; kill $!"
+    )
+    empty.sh(f"timeout 60 bash -c '{watch}'; kill -STOP {STORE}; sleep 2; kill -CONT {STORE}")
+    said = task.communicate(timeout=LIMIT)[0]
+    assert task.returncode == 0, said
+    converges(empty, guest)
+
+
+def test_a_xenstored_that_died_is_told_at_once_and_nothing_is_touched(xen: Host, guest: dict[str, Any]) -> None:
+    """The last test here: nothing but the host's next start brings its domains back to it."""
+    xen.guest(**guest, **READY)
+    remains = "md5sum /etc/xen/web.cfg; ls /run/xenfake/mem.*"
+    before = xen.sh(remains)
+    xen.sh(f"kill -9 {STORE}; timeout 60 pidwait -F /run/xen/xenstored.pid; true")
+    for wanted in ({}, {"state": "halted"}, {"memory": "256MiB", "disruption": "recreate"}):
+        failed = xen.refused(**{**guest, **wanted}, **READY)
+        assert failed["code"] in ("xl_failed", "xenstore_unreachable") and "xenstore" in json.dumps(failed), failed
+    assert xen.sh(remains) == before
