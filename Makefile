@@ -38,7 +38,7 @@ check: setup ## lint, unit tests, and the contract tests on a simulated Xen host
 	@python tests/check/gates.py $(GATES)
 
 test: setup ## every test: the gates on every Python found, then the contract tests on the embedded Xen host
-	@python tests/check/gates.py --every-python
+	@python tests/check/gates.py --thorough
 	@$(MAKE) --no-print-directory lab
 	@echo "== the contract tests on the embedded host: all that a guest's own code takes part in"
 	@pytest -v --durations=10 tests/contract --kind embedded

@@ -4,7 +4,8 @@
 
 A gate that fails shows its output at once; the others still run, so that one look shows all there is to mend. A gate
 that passes shows its last line. The table at the end says what passed, and in how many seconds. Arguments are names of
-gates, to run only these; `--every-python` has ansible-test use every Python it can find.
+gates, to run only these; `--thorough` has ansible-test use every Python it can find, the contract tests include faults,
+and the simulated hypervisor run under AddressSanitizer.
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ GATES = (
     Gate("changelog", ("antsibull-changelog", "lint")),
     Gate("archive", ("python", "tests/check/archive.py")),
     Gate("unit", ("pytest", "tests/unit", "tests/lab")),
-    Gate("contract", ("pytest", "tests/contract", "--kind", "simulated")),
+    Gate("contract", ("pytest", "-n", "4", "--dist", "loadfile", "tests/contract", "--kind", "simulated")),
 )
+# what `make test` adds: to a gate's command, and gates of its own
+MORE = {"ansible-test": ("--every-python",), "contract": ("--faults",)}
+SLOW_GATES = (Gate("sanitize", ("tests/check/sanitize.sh",)),)
 
 
 @dataclass(frozen=True)
@@ -105,20 +109,20 @@ def table(outcomes):
     return "\n".join(rows)
 
 
-def chosen(names, every_python):
+def chosen(names, thorough):
     """The gates of these names (all of them for none), in the table's order. SystemExit for an unknown name."""
-    unknown = sorted(set(names) - {gate.name for gate in GATES})
+    known = GATES + SLOW_GATES
+    unknown = sorted(set(names) - {gate.name for gate in known})
     if unknown:
-        sys.exit(f"no such gate: {', '.join(unknown)}. There are: {', '.join(gate.name for gate in GATES)}")
-    gates = [gate for gate in GATES if not names or gate.name in names]
-    more = {"ansible-test": ("--every-python",)} if every_python else {}
-    return [Gate(gate.name, gate.command + more.get(gate.name, ())) for gate in gates]
+        sys.exit(f"no such gate: {', '.join(unknown)}. There are: {', '.join(gate.name for gate in known)}")
+    gates = [gate for gate in known if gate.name in names] if names else [*GATES, *(SLOW_GATES if thorough else ())]
+    return [Gate(gate.name, gate.command + (MORE.get(gate.name, ()) if thorough else ())) for gate in gates]
 
 
 def main(arguments):
     """Run the gates that `arguments` ask for; the exit code: 0 when all of them passed."""
     outcomes = []
-    for gate in chosen([a for a in arguments if a != "--every-python"], "--every-python" in arguments):
+    for gate in chosen([a for a in arguments if a != "--thorough"], "--thorough" in arguments):
         print(f"== {gate.name}: {' '.join(gate.command)}", flush=True)
         outcomes.append(run(gate))
         show(outcomes[-1])

@@ -9,7 +9,10 @@ host only with --whole: it would say there what it says on the simulated one, so
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +25,7 @@ KINDS = ("embedded", "simulated")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kind", choices=KINDS, default="simulated", help="the kind of Xen host to test on")
     parser.addoption("--prepared", action="store_true", help="xen1 has its snapshot 'prepared' from an earlier run")
+    parser.addoption("--faults", action="store_true", help="also what goes wrong on purpose: full disks, kills, stalls")
     parser.addoption("--whole", action="store_true", help="on the embedded host also what needs no guest's own code")
 
 
@@ -39,7 +43,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
     kind, only = config.getoption("--kind"), item.get_closest_marker("only")
     moved = item.get_closest_marker("no_guest_code") is not None and kind == "embedded" and not config.getoption("--whole")
-    return not moved and (only is None or only.args[0] == kind)
+    left_out = item.path.name.startswith("test_faults") and not config.getoption("--faults")
+    return not (moved or left_out) and (only is None or only.args[0] == kind)
 
 
 class Lab:
@@ -53,6 +58,10 @@ class Lab:
             self.given["lab_owner"] = str(os.getpid())
         self.host = Host(name, self.inventory, kind)
 
+    def snapshot(self, name: str) -> Path:
+        """Where the runner of simulated hosts keeps one."""
+        return ROOT / ".lab" / "simulated" / self.host.name / "snapshots" / f"{name}.tar"
+
     def have(self, state: str, **more: str) -> None:
         playbook("lab", lab_state=state, **self.given, **more)
 
@@ -60,22 +69,41 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The lab with a host that the roles host and stubdom_image have made ready, saved as the snapshot 'prepared'."""
-    kind = request.config.getoption("--kind")
-    lab = Lab(kind, ROOT / ".lab")
-    if kind == "embedded" and not lab.inventory.exists():
-        pytest.exit("there is no Xen host to test on: `make lab` boots one", returncode=3)
-    if not request.config.getoption("--prepared"):
-        _prepare(lab, kind)
+    lab = Lab(request.config.getoption("--kind"), ROOT / ".lab")
+    {"embedded": _embedded, "simulated": _simulated}[lab.host.kind](lab, request.config)
     yield lab
     lab.host.ansible.close()
-    if kind == "simulated":
+    if lab.host.kind == "simulated":
         lab.have("absent")
         lab.inventory.unlink()
 
 
-def _prepare(lab: Lab, kind: str) -> None:
-    lab.have(*{"embedded": ("reset",), "simulated": ("running",)}[kind], lab_snapshot="fresh")
-    playbook("site", inventory=lab.inventory, xen_guests=[])
+def _embedded(lab: Lab, config: pytest.Config) -> None:
+    if not lab.inventory.exists():
+        pytest.exit("there is no Xen host to test on: `make lab` boots one", returncode=3)
+    if not config.getoption("--prepared"):
+        lab.have("reset", lab_snapshot="fresh")
+        _prepare(lab)
+
+
+def _simulated(lab: Lab, config: pytest.Config) -> None:
+    """One worker of a run (pytest-xdist) prepares its host, the others take the snapshot that it saved."""
+    run = getattr(config, "workerinput", {}).get("testrunuid", str(os.getpid()))
+    mine, shared = lab.snapshot("prepared"), Path(tempfile.gettempdir()) / f"stubdom.xen-{run}.tar"
+    with (ROOT / ".cache" / "contract.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        lab.have("running", lab_snapshot="fresh")
+        if shared.exists():
+            mine.parent.mkdir(exist_ok=True)
+            shutil.copy(shared, mine)
+        else:
+            _prepare(lab)
+            shutil.copy(mine, shared)
+            config.add_cleanup(lambda: shared.unlink(missing_ok=True))
+
+
+def _prepare(lab: Lab) -> None:
+    playbook("site", inventory=lab.inventory, xen_guests=[], xen_site_hosts=lab.host.name)
     lab.have("saved", lab_snapshot="prepared")
 
 

@@ -86,7 +86,7 @@ guest_side
 devices
 
 mkfifo /mnt/ready
-run /usr/bin/python3 /usr/lib/xen-simulation/init --name sanitize 3> /mnt/ready > /mnt/console 2>&1 &
+run /usr/bin/python3 /usr/lib/xen-simulation/init --name sanitize --xenstored c 3> /mnt/ready > /mnt/console 2>&1 &
 unshare_pid=$!
 ready=$(head -1 /mnt/ready)
 pid=$(pgrep -P "$unshare_pid")
