@@ -38,6 +38,7 @@ XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
 GONE_PATIENCE = 60.0  # seconds until a destroyed domain has to be out of the list
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
+LOG_PATIENCE, LOG_PAUSE = 1.0, 0.05  # seconds: how long, and how often, an empty log is looked at
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on_poweroff that xl's monitor obeys
@@ -198,11 +199,11 @@ class Walk:
         try:
             done = await self.host.run(["xl", "create", "-p", config_path(self.name)], self.policy.ready_timeout, gate)
         except XenError as error:
-            raise self._explained(self._of_time(gate, error)) from error
+            raise await self._explained(self._of_time(gate, error)) from error
         finally:
             gate.xl_at_work = False
         if done.rc != 0:
-            raise self._explained(self._create_failed(gate, done.err, done.rc))
+            raise await self._explained(self._create_failed(gate, done.err, done.rc))
 
     def _of_time(self, gate: Gate, error: XenError) -> XenError:
         """libxl that gave up, out of time or for a reason of its own, destroys the stubdomain: it looks as if it had died."""
@@ -231,7 +232,7 @@ class Walk:
         try:
             self.proof = await gate.wait(self.host.now() + max(0.0, self.policy.ready_timeout - (self.host.now() - gate.started)))
         except XenError as error:
-            raise self._explained(error) from error
+            raise await self._explained(error) from error
         finally:
             gate.close()
         self.links = self.proof.links
@@ -361,13 +362,21 @@ class Walk:
             self.gate.close()
         self.gate = None
 
-    def _explained(self, error: XenError) -> XenError:
+    async def _explained(self, error: XenError) -> XenError:
         """The error with the ends of the logs that may hold the reason."""
         evidence = dict(error.evidence) if isinstance(error.evidence, dict) else {"observed": error.evidence}
-        names = dict.fromkeys([evidence.pop("log", None), f"qemu-dm-{self.name}.log"])
-        tails = {f"{LOG_DIR}/{name}": self.host.tail(f"{LOG_DIR}/{name}") for name in names if name}
+        reporters, own = evidence.pop("log", None), f"{LOG_DIR}/qemu-dm-{self.name}.log"
+        tails = {f"{LOG_DIR}/{reporters}": await self._tail_soon(f"{LOG_DIR}/{reporters}")} if reporters else {}
+        tails.setdefault(own, self.host.tail(own))
         evidence["logs"] = [{"path": path, "tail": tail} for path, tail in tails.items() if tail]
         return XenError(error.code, error.msg, evidence, error.hint)
+
+    async def _tail_soon(self, path: str) -> Optional[str]:
+        """The end of a log, whose writer is another process and may be a moment behind the news of the failure."""
+        deadline = self.host.now() + LOG_PATIENCE
+        while not (tail := self.host.tail(path)) and self.host.now() < deadline:
+            await self.host.pause(LOG_PAUSE)
+        return str(tail) if tail else None
 
 
 def _last_line(text: str) -> str:

@@ -204,6 +204,10 @@ class XenHost:
             self._xenstore = Xenstore()
         return self._xenstore
 
+    async def pause(self, seconds: float) -> None:
+        """Lets time pass, for what has no event to wait on."""
+        await Readable((), time.monotonic() + seconds)
+
     async def next_event(self, deadline: float) -> Optional[tuple[str, str]]:
         """The next (path, token) of the watches, None at the deadline."""
         xenstore = self.xenstore()

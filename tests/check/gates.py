@@ -39,7 +39,7 @@ GATES = (
     Gate("ansible-test", ("python", "tests/check/sanity.py")),
     Gate("changelog", ("antsibull-changelog", "lint")),
     Gate("archive", ("python", "tests/check/archive.py")),
-    Gate("unit", ("pytest", "tests/unit", "tests/lab")),
+    Gate("unit", ("pytest", "-n", "2", "tests/unit", "tests/lab")),
     Gate("contract", ("pytest", "-n", "4", "--dist", "loadfile", "tests/contract", "--kind", "simulated")),
 )
 # what `make test` adds: to a gate's command, and gates of its own

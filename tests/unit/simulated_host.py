@@ -124,6 +124,9 @@ class SimulatedHost:
         self._killed_with(process)
         return Done(process.rc, process.out, process.err)
 
+    async def pause(self, seconds):
+        await Until(lambda: False, self.now() + seconds)
+
     async def next_event(self, deadline):
         await Until(self._events, deadline)
         return self._connection.events.popleft() if self._events() else None

@@ -464,3 +464,15 @@ def test_a_running_guest_whose_devices_have_no_option_is_not_adopted_without_the
     with pytest.raises(XenError) as refused:
         task(host, {"name": "handmade"})
     assert refused.value.code == "cannot_adopt" and "extra_config.channel" in refused.value.hint
+
+
+def test_a_log_that_is_written_a_moment_after_the_news_is_in_the_evidence(host):
+    """The log's writer, QEMU or xenconsoled, is another process than the one that says in xenstore that all is lost."""
+    host.behave("vault", Behaviour(stubdom_dies=1.0, stubdom_error="QEMU exited with code 1"))
+    log = "/var/log/xen/qemu-dm-vault.log"
+    host.timeline.waiting.append((
+        lambda: any(path.endswith("/data/stubdom-error") for path in host.tree.nodes),
+        lambda: host.timeline.after(0.3, lambda: host.files.update({log: "invalid option"})),
+    ))  # fmt: skip
+    failed = failure(host, STUBDOM)
+    assert (failed.code, {"path": log, "tail": "invalid option"} in failed.evidence["logs"]) == ("stubdom_failed", True)
