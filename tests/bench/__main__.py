@@ -42,9 +42,12 @@ def main(arguments: Sequence[str]) -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     payload = wrapped("stubdom.xen.guest", {"name": "x"})
     unwrapped(payload, OUT / "guest.zip")
+    unwrapped(wrapped("stubdom.xen.guests", {"guests": []}), OUT / "guests.zip")
     _play(options)
+    crowd = _crowd(options)
     measured = json.loads((OUT / "measured.json").read_text(encoding="utf-8"))
-    rows = [*_tasks(_task_times(OUT / "tasks")), *_inside(measured["inside"]), _size(payload), *_starts(measured["starts"])]
+    tasks, inside = _tasks(_task_times(OUT / "tasks")), _inside(measured["inside"])
+    rows = [*tasks, *inside, _size(payload), *_starts(measured["starts"]), *crowd]
     table = _markdown(rows)
     TABLE.write_text(table, encoding="utf-8")
     print(f"\n{table}\n== also in {TABLE.relative_to(ROOT)}")
@@ -56,32 +59,77 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--inventory", default=".lab/inventory.yml", help="the first host of its group xen is measured")
     parser.add_argument("--repeat", type=int, default=11, help="how often everything is measured")
     parser.add_argument("--starts", type=int, default=3, help="how often a guest of each kind is started")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 500, 1000], help="so many guests with nothing to do")
     return parser
 
 
 def _play(options: argparse.Namespace) -> None:
-    """Run bench.yml, with the time of every task reported. SystemExit if it fails."""
-    for old in (OUT / "tasks").glob("*.xml"):
-        old.unlink()
     variables = {"bench_out": str(OUT), "bench_repeat": options.repeat, "bench_starts": options.starts}
-    command = ["ansible-playbook", "-i", options.inventory, "tests/bench/bench.yml", "-e", json.dumps(variables)]
-    reporting = {
-        "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit",
-        "JUNIT_OUTPUT_DIR": str(OUT / "tasks"),
-        "JUNIT_HIDE_TASK_ARGUMENTS": "true",
-    }
+    _run(["-i", options.inventory, "tests/bench/bench.yml", "-e", json.dumps(variables)], OUT / "tasks")
+
+
+def _crowd(options: argparse.Namespace) -> list[Row]:
+    """Many guests, on a simulated host of this run's own. SystemExit if a playbook fails."""
+    inventory, name = OUT / "simulated.yml", f"bench{os.getpid()}"
+    lab = {"lab_kind": "simulated", "lab_hosts": [name], "lab_inventory": str(inventory), "lab_memory": 131072}
+    _run(["-i", "localhost,", "playbooks/lab.yml", "-e", json.dumps({**lab, "lab_owner": str(os.getpid())})])
+    variables = {
+        "bench_out": str(OUT), "bench_host": name, "bench_sizes": options.sizes, "bench_slow": 20, "bench_repeat": 5,
+    }  # fmt: skip
+    try:
+        _run(["-i", str(inventory), "tests/bench/crowd.yml", "-e", json.dumps(variables)], OUT / "crowd")
+    finally:
+        _run(["-i", "localhost,", "playbooks/lab.yml", "-e", json.dumps({**lab, "lab_state": "absent"})])
+    times = {name: sum(seconds) for name, seconds in _all_task_times(OUT / "crowd").items()}
+    return [*_sets(times), *_sizes(json.loads((OUT / "crowd.json").read_text(encoding="utf-8")))]
+
+
+def _sets(times: Mapping[str, float]) -> Iterator[Row]:
+    many, xl, loop = times["Timed set of guests"], times["Timed xl"], times["Timed guest"]
+    what = "20 stubdomain guests, each stubdomain ready after 1 s"
+    yield Row(f"{what}: `xl create` one after another / one task `guests`", f"{xl / many:.1f} ({xl:.1f} s / {many:.1f} s)",
+              "4", xl / many >= 4)  # fmt: skip
+    yield Row(f"{what}: a loop of `guest` / one task `guests`", f"{loop / many:.1f} ({loop:.1f} s / {many:.1f} s)",
+              "8", loop / many >= 8)  # fmt: skip
+
+
+def _sizes(crowd: Mapping[str, Any]) -> Iterator[Row]:
+    """What nothing to do costs over more and more guests, and what of it grows."""
+    for size, measured in crowd.items():
+        wall, xl = median([run["wall"] for run in measured["engine"]]), median(measured["xl"])
+        started = median([run["python"] + run["ansible"] + run["imports"] for run in measured["engine"]])
+        cpu, memory = median([run["cpu"] for run in measured["engine"]]), max(run["memory"] for run in measured["engine"])
+        goal = ("1.3", wall / xl <= 1.3) if int(size) in (100, 500) else (None, None)
+        yield Row(f"`guests` with nothing to do over {size} guests / one `xl list -l`",
+                  f"{wall / xl:.2f} ({_ms(wall)} / {_ms(xl)})", *goal)  # fmt: skip
+        yield Row("- without starting Python and importing", f"{(wall - started) / xl:.2f} ({_ms(wall - started)})")
+        yield Row("- CPU, and most memory, of the module's process", f"{_ms(cpu)}, {memory / KB**2:.0f} MB")
+
+
+def _run(arguments: Sequence[str], reports: Optional[Path] = None) -> None:
+    """A playbook, with the time of every task in ``reports``. SystemExit if it fails."""
+    command = ["ansible-playbook", *arguments]
+    for old in reports.glob("*.xml") if reports else ():
+        old.unlink()
+    reporting = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit", "JUNIT_OUTPUT_DIR": str(reports)} if reports else {}
     print("==", " ".join(command), flush=True)
-    if subprocess.run(command, cwd=ROOT, env={**os.environ, **reporting}, check=False).returncode:
+    env = {**os.environ, **reporting, "JUNIT_HIDE_TASK_ARGUMENTS": "true"}
+    if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:
         sys.exit("== nothing measured: the playbook failed")
 
 
-def _task_times(directory: Path) -> dict[str, list[float]]:
-    """Seconds of each task by its name, in order, without the first, which opens the connection."""
+def _all_task_times(directory: Path) -> dict[str, list[float]]:
+    """Seconds of each task by its name, in order."""
     found: dict[str, list[float]] = {}
     for report in directory.glob("*.xml"):
         for case in ElementTree.parse(report).getroot().iter("testcase"):
             found.setdefault(str(case.get("name")).rpartition(": ")[2], []).append(float(case.get("time") or 0))
-    return {name: seconds[1:] for name, seconds in found.items()}
+    return found
+
+
+def _task_times(directory: Path) -> dict[str, list[float]]:
+    """The same without the first of each, which opens the connection."""
+    return {name: seconds[1:] for name, seconds in _all_task_times(directory).items()}
 
 
 def _tasks(times: Mapping[str, Sequence[float]]) -> Iterator[Row]:

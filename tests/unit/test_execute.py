@@ -472,7 +472,7 @@ def test_a_log_that_is_written_a_moment_after_the_news_is_in_the_evidence(host):
     log = "/var/log/xen/qemu-dm-vault.log"
     host.timeline.waiting.append((
         lambda: any(path.endswith("/data/stubdom-error") for path in host.tree.nodes),
-        lambda: host.timeline.after(0.3, lambda: host.files.update({log: "invalid option"})),
+        lambda: (host.files.pop(log, None), host.timeline.after(0.3, lambda: host.files.update({log: "invalid option"}))),
     ))  # fmt: skip
     failed = failure(host, STUBDOM)
     assert (failed.code, {"path": log, "tail": "invalid option"} in failed.evidence["logs"]) == ("stubdom_failed", True)
