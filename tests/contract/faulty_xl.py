@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands before the host's own xl in PATH and kills, once, at the moment that /run/fault names; else it is that xl.

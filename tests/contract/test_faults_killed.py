@@ -41,7 +41,7 @@ XL = ("create has made the stubdomain", "create sees QEMU run")
 @pytest.fixture(scope="module")
 def faulty(xen: Host) -> Host:
     """A host whose xl kills when told so, and which had guests before: libxl leaves some empty nodes of its own."""
-    xen.put("/usr/local/sbin/xl", Path(__file__).with_name("faulty_xl.py").read_text())
+    xen.put("/usr/local/sbin/xl", "#!/usr/bin/python3\n" + Path(__file__).with_name("faulty_xl.py").read_text())
     xen.sh("chmod +x /usr/local/sbin/xl")
     return xen
 

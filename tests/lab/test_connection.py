@@ -104,7 +104,7 @@ def test_files_that_cannot_be_copied(entered, tmp_path):
         entered.fetch_file(str(tmp_path / "nothing"), str(tmp_path / "to"))
 
 
-@pytest.mark.parametrize("text", ["", "no number", "999999999", str(os.getpid()), None])
+@pytest.mark.parametrize("text", ["", "no number", "999999999", pytest.param(str(os.getpid()), id="our own"), None])
 def test_a_pid_file_that_names_nobody_of_this_host(simulated, connection, text):
     if text is not None:
         simulated.pidfile.write_text(text)

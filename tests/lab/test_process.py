@@ -51,7 +51,7 @@ def test_stop_leaves_others_alone(host, spawn, words):
     assert child.poll() is None
 
 
-@pytest.mark.parametrize("text", ["", "no number", "999999999", str(os.getpid())])
+@pytest.mark.parametrize("text", ["", "no number", "999999999", pytest.param(str(os.getpid()), id="our own")])
 def test_a_pid_file_that_names_nobody_of_ours(host, text):
     host.pidfile.write_text(text)
     assert process.pid_of(host) is None
