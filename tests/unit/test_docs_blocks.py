@@ -32,7 +32,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.stubdom.xen.plugins.filter.readiness_timeline import readiness_timeline
 from ansible_collections.stubdom.xen.plugins.module_utils import rules
-from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, POLICY
+from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, POLICY
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*/group_vars/xen.yml"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 SPECS = {
     "stubdom.xen.guest": {**GUEST, **POLICY},
+    "stubdom.xen.guests": GUESTS,
     "stubdom.xen.guest_info": {"names": {"type": "list"}},
     "stubdom.xen.host_info": {},
 }
@@ -163,7 +164,8 @@ def templated(value, variables):
 
 def described(options, module="stubdom.xen.guest"):
     """The guest that the options describe, after all that can be judged of it without a host."""
-    judged = ArgumentSpecValidator(SPECS[module]).validate(options or {})
+    lists = {key: [] for key, value in (options or {}).items() if key == "guests" and isinstance(value, str)}  # a template's
+    judged = ArgumentSpecValidator(SPECS[module]).validate({**(options or {}), **lists})
     assert judged.error_messages == []
     if module != "stubdom.xen.guest":
         return None
