@@ -57,6 +57,7 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
     _approve(options.get("expect_plan"), decided)
     results = _at_once(host, members, states, decided, check_mode)
     if not check_mode:
+        _keep(host, decided)
         results.update(_walked(host, [m for m in members if m.name not in results], states, options))
     return _summary([results[member.name] for member in members], decided)
 
@@ -134,9 +135,14 @@ def _at_once(
             found[member.name] = _done(member.name, result(
                 state, state, decision.wanted, decision.plan, member.policy.state, links.get(member.name, ())
             ))  # fmt: skip
-            if decision.parsed is not None and not check_mode:
-                dryrun.keep(host, member.name, decision.parsed)
     return found
+
+
+def _keep(host: Any, decided: Mapping[str, Decided]) -> None:
+    """What xl's parser answered is not asked again, by the walks or by the next task."""
+    for name, decision in decided.items():
+        if isinstance(decision, Decision) and decision.parsed is not None:
+            dryrun.keep(host, name, decision.parsed)
 
 
 def _links(host: Any, states: Mapping[str, State], decided: Mapping[str, Decided]) -> dict[str, tuple[dict[str, Any], ...]]:

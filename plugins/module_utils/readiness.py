@@ -203,6 +203,7 @@ class Gate:
         self.first_held: dict[str, float] = {}
         self.seen: dict[str, Optional[str]] = {}
         self.furthest: tuple[dict[str, Any], ...] = ()  # the links when most of them held: nodes go when libxl gives up
+        self.from_the_start = False  # it has watched since before the guest was there, so it saw whoever died
         self.xl_at_work = False  # xl creates the guest just now, and will say itself why it destroyed it
         self._domid: Optional[int] = None
         self._others = {"0"}
@@ -221,7 +222,8 @@ class Gate:
 
     async def wait(self, deadline: float) -> Proof:
         """Waits until every link holds. Raises XenError(readiness_timeout) at the deadline, or why it cannot come up."""
-        await self.look(released=True)
+        came = await self._taken(self.now())
+        await self.look(released=not self.from_the_start or "@releaseDomain" in came)
         while not self.holds():
             if not await self._advance(deadline):
                 raise self.failure("readiness_timeout", "did not come up in time")
