@@ -312,8 +312,11 @@ def test_time_is_the_injected_clock(daemon):
     with Xenstore(UnixSocketConnection(str(daemon.path)), clock=lambda: now[0]) as xs:
         assert xs.next_event(1000.0) is None
         xs.watch("/a", "t")
-        select.select([xs], [], [], AMPLE)  # the daemon's first event may come a moment after its answer
-        assert xs.next_event(1000.0) == ("/a", "t")
+        event = xs.next_event(1000.0)
+        if event is None:  # the daemon's first event may come a moment after its answer
+            select.select([xs], [], [], AMPLE)
+            event = xs.next_event(1000.0)
+        assert event == ("/a", "t")
 
 
 def test_fileno_shows_events_to_a_callers_poll(daemon, xs):
