@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 import os
 import subprocess
@@ -156,12 +157,25 @@ class Host:
         programs = "ps -eo comm | grep -v -x -e ps -e sh -e grep -e sort | sort"
         return self.sh("; ".join((gone, "xl list | cut -c1-12", nodes, files, programs)))
 
-    def settle(self) -> str:
-        """everything(), once a guest that boots has stopped writing: the same twice in a row."""
-        seen, now = "", self.everything()
-        while seen != now:
-            seen, now = now, self.everything()
-        return now
+    def settle(self, name: str) -> str:
+        """everything(), once the guest ``name`` has booted and has stopped writing: the same three times in a row."""
+        self.booted(name)
+        seen: list[str] = []
+        while len(seen) < 3 or len(set(seen[-3:])) > 1:
+            seen.append(self.everything())
+        return seen[-1]
+
+    def booted(self, name: str) -> None:
+        """Waits until the guest's kernel has told xenstore what it can do, which Linux does when its drivers are up."""
+        control = f"/local/domain/{self.domid(name)}/control"
+        watch = f"exec 3< <(xenstore-watch {control} 2>/dev/null); while read -r event <&3; do {{look}} && break; done; kill $!"
+        look = f"xenstore-exists {control}/feature-poweroff"
+        self.sh(f"timeout 600 bash -c '{watch.format(look=look)}'; {look} && echo up")
+
+    def differs(self, before: str) -> list[str]:
+        """The lines in which everything() is another than it was."""
+        lines = difflib.unified_diff(before.splitlines(), self.everything().splitlines(), "before", "now", n=0, lineterm="")
+        return list(lines)
 
     def disk(self, name: str) -> list[dict[str, Any]]:
         """A disk of its own for a guest, with a system that boots."""
