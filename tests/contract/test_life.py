@@ -83,6 +83,7 @@ def test_a_guest_that_can_is_shut_down_gracefully(xen: Host) -> None:
     xen.guest(name="polite", state="absent")
 
 
+@pytest.mark.no_guest_code
 def test_paused_is_made_and_ready_and_held(xen: Host) -> None:
     made = xen.guest(**xen.described("hvm", "held"), state="paused")
     assert made["guest"]["state"] == "paused"

@@ -30,6 +30,7 @@ def shared(xen: Host) -> Host:
     return xen
 
 
+@pytest.mark.no_guest_code
 def test_a_guest_that_is_not_named_is_not_touched(shared: Host) -> None:
     domid = shared.domid("byhand")
     shared.guest(**shared.described("pvh", "mine"))
@@ -57,6 +58,7 @@ def test_adopted_as_it_runs(shared: Host) -> None:
     assert "stubdom.xen" in shared.sh("head -n1 /etc/xen/byhand.cfg")
 
 
+@pytest.mark.no_guest_code
 def test_a_hand_written_file_is_kept_beside_ours(shared: Host) -> None:
     started = shared.guest(name="written")
     assert started["guest"]["state"] == "running"

@@ -45,7 +45,7 @@ def occupied(xen: Host) -> tuple[Host, str]:
     return xen, xen.settle("other")
 
 
-@pytest.mark.parametrize("case", mostly_simulated(CASES, "pv with a stubdomain", "too much memory"))
+@pytest.mark.parametrize("case", mostly_simulated(CASES, "too much memory"))
 def test_refused(occupied: tuple[Host, str], case: str) -> None:
     options, code, names = CASES[case]
     xen, before = occupied
