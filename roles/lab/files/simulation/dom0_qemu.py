@@ -97,12 +97,8 @@ class Dom0Qemu:
             self.stores.of(0).write(f"{self.own}/state", "running")
 
     def _take_events(self) -> None:
-        store = self.stores.of(0)
-        while True:
-            event = store.next_event(0)
-            if event is None:
-                return
-            self._look(event[0])
+        for path in self.stores.of(0).come():
+            self._look(path)
 
     def _look(self, path: str) -> None:
         place = self._backend_of(path)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypervisor import DIRECTORY
 from pyxs.connection import UnixSocketConnection
 
@@ -18,6 +20,11 @@ Perms = list[tuple[str, int]]  # as Xenstore.perms gives them
 
 class Store(Xenstore):
     """The collection's client, and the two requests that only guests and tests make."""
+
+    def come(self) -> Iterator[str]:
+        """The paths of the events that have come, those included that come while the caller deals with one."""
+        while (event := self.next_event(0)) is not None:
+            yield event[0]
 
     def chmod(self, path: str, perms: Perms) -> None:
         """Sets who owns a node and who may use it."""

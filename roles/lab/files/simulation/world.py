@@ -121,12 +121,8 @@ class World:
     # --- xenstore's events
 
     def _take_events(self) -> None:
-        store = self.stores.of(0)
-        while True:
-            event = store.next_event(0)
-            if event is None:
-                return
-            self._survive(partial(self._changed, event[0]))
+        for path in self.stores.of(0).come():
+            self._survive(partial(self._changed, path))
 
     def _survive(self, act: Callback) -> None:
         """A domain may vanish, or be refused something, in the middle of its step: that is its own misfortune."""
