@@ -36,12 +36,15 @@ from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE, STE
 
 XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
-GONE_PATIENCE = 60.0  # seconds until a destroyed domain has to be out of the list
+GONE_PATIENCE = 60.0  # seconds until a domain that is being destroyed has to be dying
+PAGES_PATIENCE = 20.0  # seconds until a dying domain has to be out of the list: it is once nobody maps its pages
+PAGES_PAUSE, PAGES_PAUSE_MAX = 0.05, 1.0  # seconds between two looks at it, growing
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
 LOG_PATIENCE, LOG_PAUSE = 1.0, 0.05  # seconds: how long, and how often, an empty log is looked at
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on_poweroff that xl's monitor obeys
+MONITORED = ("absent", "halted", "half_made", "shutdown", "crashed")  # where xl may be about to do something of its own
 RETRIED = ("readiness_timeout",)  # what more time may cure
 
 
@@ -157,11 +160,11 @@ class Walk:
     # --- before anything is decided
 
     async def _settled(self) -> State:
-        """The guest once no other `xl create` is at work on its file: a killed task leaves one, a reboot runs one."""
+        """The guest once no xl is at work on it: a killed task leaves one, and a monitor clears or restarts a guest."""
         deadline = self.host.now() + self.policy.ready_timeout
         state = await self._first_look()
-        while state.word in ("absent", "halted", "half_made") and self.host.now() < deadline:
-            pids = self.host.creators(config_path(self.name))
+        while state.word in MONITORED and self.host.now() < deadline:
+            pids = self._makers()
             if not pids:
                 break
             await self.host.await_exit(pids, min(deadline, self.host.now() + MONITOR_PATIENCE))
@@ -253,13 +256,13 @@ class Walk:
     async def _destroy(self) -> None:
         domids = {d.domid for d in (self.state.domain, self.state.stubdom) if d is not None}
         await self._xl("destroy", str(self._domid()))
-        await self._until_gone(domids)
+        await self._gone_for_good(domids)
 
     async def _shutdown(self) -> None:
         """Graceful as far as the guest can be: PV control, else the ACPI power button. Force is the task's decision."""
         domid, limit = self._domid(), self.host.now() + self.policy.shutdown_timeout
         if self.state.live is not None and (self.state.live.on_poweroff or "") in RESTARTS:
-            self.host.end(self.host.creators(config_path(self.name)))  # xl's monitor would start the guest anew
+            self.host.end(self._makers())  # xl's monitor would start the guest anew
         degraded = self.state.word == "degraded"  # nobody is there to press its power button
         ways: tuple[tuple[str, ...], ...] = ((),) if degraded else ((), ("-F",))
         if await self._asked(domid, ways) and await self._went(domid, limit):
@@ -287,15 +290,35 @@ class Walk:
         patience = self.host.now() + MONITOR_PATIENCE
         if not await self._wait_for(lambda d: d is None or d.dying, domid, patience):
             await self._xl("destroy", str(domid))
-        await self._until_gone({domid} | ({self.state.stubdom_domid} if self.state.stubdom_domid else set()))
+        await self._gone_for_good({domid} | ({self.state.stubdom_domid} if self.state.stubdom_domid else set()))
         return True
 
     # --- waiting for domains to go
 
-    async def _until_gone(self, domids: Any) -> None:
+    async def _gone_for_good(self, domids: set[int]) -> None:
+        """Waits for the guest's domains to go. A guest that rebooted just then is not left to the xl that makes it anew."""
+        await self._until_gone(domids)
+        makers = self._makers()
+        self.host.end(makers)
+        for pid in makers:
+            await self.host.await_exit([pid], self.host.now() + MONITOR_PATIENCE)
+        came = await look(self.host, self.name) if makers else None
+        if came is not None and came.domain is not None:
+            await self._xl("destroy", str(came.domain.domid))
+            await self._until_gone(own_domids(came))
+
+    async def _until_gone(self, domids: set[int]) -> None:
         limit = self.host.now() + GONE_PATIENCE
         for domid in domids:
-            await self._wait_for(lambda d: d is None, domid, limit)
+            await self._wait_for(lambda d: d is None or d.dying, domid, limit)
+        await self._until_unmapped(domids)
+
+    async def _until_unmapped(self, domids: set[int]) -> None:
+        """A dying domain is there while anybody maps its pages, and no event tells its end: this looks, ever less often."""
+        limit, pause = self.host.now() + PAGES_PATIENCE, PAGES_PAUSE
+        while await these(self.host, domids) and self.host.now() < limit:
+            await self.host.pause(pause)
+            pause = min(2 * pause, PAGES_PAUSE_MAX)
 
     async def _wait_for(self, settled: Callable[[Any], bool], domid: int, limit: float) -> bool:
         """Looks at one domain whenever xenstore says that some domain went, until ``settled`` or the limit."""
@@ -312,6 +335,10 @@ class Walk:
             xenstore.unwatch("@releaseDomain", token)
 
     # --- small things
+
+    def _makers(self) -> list[int]:
+        found: list[int] = self.host.makers(config_path(self.name), f"{LOG_DIR}/xl-{self.name}.log")
+        return found
 
     def _domain(self) -> Domain:
         """The guest's domain, which the step's row in steps.py says is there."""

@@ -223,17 +223,21 @@ class XenHost:
         if self._xenstore is not None:
             self._xenstore.close()
 
-    def creators(self, path: str) -> list[int]:
-        """The pids of `xl create` processes at work on a configuration file (its monitor afterwards looks the same)."""
+    def makers(self, path: str, log: str) -> list[int]:
+        """The pids of the xl processes that make a guest, or may make it anew.
+
+        Those are `xl create` of its file ``path``, and the monitor that each of these becomes: it writes ``log``, also
+        where the guest came from another file, a restore or a migration (xl_utils.c: do_daemonize; 4.4 to 4.22).
+        """
         wanted = path.encode()
-        return [pid for pid in self._pids() if _is_create(_cmdline(pid), wanted)]
+        return [pid for pid in self._pids() if _is_create(_cmdline(pid), wanted) or _is_monitor(pid, log)]
 
     @staticmethod
     def _pids() -> list[int]:
         return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
     def end(self, pids: Sequence[int]) -> None:
-        """Ends processes that creators() found."""
+        """Ends processes that makers() found."""
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -343,4 +347,14 @@ def _cmdline(pid: int) -> bytes:
 
 def _is_create(cmdline: bytes, path: bytes) -> bool:
     words = cmdline.rstrip(b"\0").split(b"\0")
-    return bool(words) and os.path.basename(words[0]) == b"xl" and b"create" in words and path in words
+    return _is_xl(words) and b"create" in words and path in words
+
+
+def _is_monitor(pid: int, log: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/fd/1") == log and _is_xl(_cmdline(pid).split(b"\0"))
+    return False
+
+
+def _is_xl(words: Sequence[bytes]) -> bool:
+    return bool(words) and os.path.basename(words[0]) == b"xl"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from xenhost import PATIENT, PULL_THE_PLUG, Host
@@ -29,9 +30,10 @@ def test_a_set_comes_up_is_left_alone_and_goes(xen: Host) -> None:
     assert wrong["failed"] and wrong["code"] == "invalid_input"
 
     gone = xen.module("guests", guests=[{"name": guest["name"], "state": "absent", **PULL_THE_PLUG} for guest in guests])
-    assert gone["changed"] and xen.domains() == ["Domain-0"]
+    assert gone["changed"] and states(gone) == {"direct": "absent", "isolated": "absent"}
+    assert xen.domains() == ["Domain-0"]
 
 
 def states(told: dict[str, Any]) -> dict[str, str]:
-    assert not told["failed"], told
+    assert not told["failed"], json.dumps(told, indent=1)
     return {guest["name"]: guest["guest"]["state"] for guest in told["guests"]}

@@ -201,8 +201,8 @@ class SimulatedHost:
             self._connection.close()
             self._connection = None
 
-    def creators(self, path):
-        return [p.pid for p in self.machine.processes if p.rc is None and "create" in p.argv and path in p.argv]
+    def makers(self, path, log):
+        return [p.pid for p in self.machine.processes if p.rc is None and "create" in p.argv and (path in p.argv or p.log == log)]
 
     def end(self, pids):
         for process in self.machine.processes:

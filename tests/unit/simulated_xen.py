@@ -182,6 +182,7 @@ class Hypervisor:
         self.timeline, self.tree, self.total = timeline, tree, memory
         self.domains = {0: Domain(0, DOM0_UUID, 1536, paused=False, seconds=64.7)}
         self.last = 0
+        self.held = 0.0  # seconds for which somebody still maps a dying domain's memory; its end is not told
 
     @property
     def free(self):
@@ -208,7 +209,7 @@ class Hypervisor:
         if domain is None:
             return
         domain.dying, domain.paused = True, True
-        self._reap()
+        self.timeline.after(self.held, self._reap) if self.held else self._reap()
         self.tree.fire("@releaseDomain")
 
     def _reap(self):

@@ -45,14 +45,16 @@ class Behaviour:
     qemu_exits: bool = False  # the QEMU in dom0 ends at once
     pv_control: bool = True  # the guest's drivers take shutdown requests
     ignores_shutdown: bool = False
+    ends_with: str = "-"  # the reason with which it answers one: - power off, r reboot
     unpause_works: bool = True
 
 
 class Process:
     """A command on its way. It runs from one `yield` to the next: a number of seconds, or (condition, seconds at most)."""
 
-    def __init__(self, machine, pid, argv, work, is_monitor=False):
-        self.machine, self.pid, self.argv, self._work, self.is_monitor = machine, pid, argv, work, is_monitor
+    def __init__(self, machine, pid, argv, work, log=None):
+        self.machine, self.pid, self.argv, self._work = machine, pid, argv, work
+        self.log = log  # where a guest's monitor writes
         self.rc, self.out, self.err = None, "", ""
         self.steps = 0
 
@@ -114,7 +116,7 @@ class Machine:
     kill_create_at: Optional[int] = None  # the step of `xl create` at which it is killed
 
     def step_taken(self, process):
-        if not process.is_monitor and process.argv[:3] == ["xl", "create", "-p"] and process.steps == self.kill_create_at:
+        if process.log is None and process.argv[:3] == ["xl", "create", "-p"] and process.steps == self.kill_create_at:
             process.kill(9)
 
     def name_of(self, domid):
@@ -372,16 +374,17 @@ def monitor(machine, parent, domid, path):
             return 0
         yield 0.1
         event = {"-": "on_poweroff", "r": "on_reboot", "c": "on_crash"}[domain.reason]
-        action = config.get(event, "destroy")
+        action = config.get(event, "restart" if event == "on_reboot" else "destroy")
         if action == "preserve":
             return 0
         yield from destroy_both(machine, domid)
         if action != "restart":
             return 0
-        yield 2.0
+        yield 2.0  # xl_vmcontrol.c: create_domain sleeps before it begins anew
         return (yield from create(machine, own, config, {}, paused=False))
 
-    return Process(machine, 4000 + len(machine.processes), parent.argv, work, is_monitor=True)
+    log = f"/var/log/xen/xl-{machine.name_of(domid)}.log"
+    return Process(machine, 4000 + len(machine.processes), parent.argv, work, log)
 
 
 # --- changing
@@ -439,7 +442,7 @@ def xl_shutdown(machine, own, words):
     def end():
         domain = machine.hypervisor.domains.get(domid)
         if domain is not None and not domain.paused:
-            machine.hypervisor.shut_down(domid)
+            machine.hypervisor.shut_down(domid, behaviour.ends_with)
 
     if not behaviour.ignores_shutdown:
         machine.timeline.after(3.0, end)

@@ -12,6 +12,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
 RUNS = "-b----"
 HELD = "--p---"
+FORCE = {"shutdown": {"timeout": 5, "force": True}}
 LEAST_HVM = 'name = "shop"\ntype = "hvm"\nmemory = 192\ndisk = ["vdev=xvda,format=raw,access=rw,target=/images/disk.img"]\n'
 
 
@@ -396,6 +397,55 @@ def test_a_guest_that_is_restarted_when_it_powers_off_can_be_halted(host):
     assert steps(task(host, guest, state="halted")) == ["shutdown"]
     host.timeline.pass_time(10)
     assert host.domains() == {}
+
+
+@pytest.mark.parametrize("file", ["/etc/xen/shop.cfg", "/root/shop.cfg"])
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.5, 1.0, 2.3, 2.8, 20.0])
+def test_a_guest_that_reboots_just_when_it_is_to_go_stays_away(host, file, moment):
+    """xl's monitor clears the domain, sleeps two seconds and makes the guest anew, whatever has become of the file."""
+    if file.startswith("/root"):
+        by_hand(host, "shop", LEAST_HVM)
+    task(host, HVM if file.startswith("/etc") else {"name": "shop"})
+    host.hypervisor.shut_down(host.domid("shop"), "r")
+    host.timeline.pass_time(moment)
+    task(host, {"name": "shop"}, state="absent", **FORCE)
+    host.timeline.pass_time(60)
+    assert host.domains() == {}
+
+
+def test_a_guest_that_answers_the_request_to_shut_down_with_a_reboot(host):
+    host.behave("web", Behaviour(ends_with="r"))
+    task(host, PVH)
+    task(host, PVH, state="halted")
+    host.timeline.pass_time(60)
+    assert host.domains() == {}
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.5, 1.0, 2.3, 2.8, 5.0, 20.0])
+def test_a_guest_that_reboots_is_left_to_its_monitor(host, moment):
+    """A task that wants it running does not race with xl for it."""
+    task(host, STUBDOM)
+    host.hypervisor.shut_down(host.domid("vault"), "r")
+    host.timeline.pass_time(moment)
+    assert steps(task(host, STUBDOM)) == []
+    assert sorted(host.domains()) == ["vault", "vault-dm"]
+
+
+def test_a_domain_that_goes_without_news_is_not_waited_for_to_the_limit(host):
+    """xenstore tells that a domain dies, not when the last of its pages is given back (seen on 4.17, oxenstored)."""
+    task(host, STUBDOM)
+    host.hypervisor.held = 3.0
+    began = host.now()
+    task(host, STUBDOM, state="absent", **FORCE)
+    assert host.domains() == {}
+    assert host.now() - began < 20
+
+
+def test_a_domain_whose_memory_stays_mapped_holds_nobody_up_for_ever(host):
+    task(host, PVH)
+    host.hypervisor.held = 3600.0
+    assert task(host, PVH, state="absent", **FORCE)["guest"]["state"] == "absent"
+    assert list(host.domains()) == ["(null)"]
 
 
 def test_a_guest_whose_xl_monitor_is_gone_is_cleared_and_started(host):
