@@ -166,10 +166,13 @@ class Host:
         return seen[-1]
 
     def booted(self, name: str) -> None:
-        """Waits until the guest's kernel has told xenstore what it can do, which Linux does when its drivers are up."""
+        """Waits until the guest's kernel has told xenstore what it can do, which Linux does when its drivers are up.
+
+        The node is there from the start, empty: libxl makes it.
+        """
         control = f"/local/domain/{self.domid(name)}/control"
         watch = f"exec 3< <(xenstore-watch {control} 2>/dev/null); while read -r event <&3; do {{look}} && break; done; kill $!"
-        look = f"xenstore-exists {control}/feature-poweroff"
+        look = f'[ "$(xenstore-read {control}/feature-poweroff 2>/dev/null)" = 1 ]'
         self.sh(f"timeout 600 bash -c '{watch.format(look=look)}'; {look} && echo up")
 
     def differs(self, before: str) -> list[str]:

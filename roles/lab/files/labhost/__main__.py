@@ -25,7 +25,7 @@ from qmp import QmpError, hmp
 
 def start(host: EmulatedHost, options: argparse.Namespace) -> str:
     """Have the host's QEMU run on the given image with the given memory; another image or memory makes a new host."""
-    wanted = {"image": options.image, "memory": options.memory, "qemu": machine.version()}
+    wanted = {"image": options.image, "memory": options.memory, "machine": machine.identity()}
     outdated = any(host.record().get(key) != value for key, value in wanted.items())
     if process.pid_of(host):
         if not outdated:
