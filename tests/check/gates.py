@@ -5,7 +5,7 @@
 A gate that fails shows its output at once; the others still run, so that one look shows all there is to mend. A gate
 that passes shows its last line. The table at the end says what passed, and in how many seconds. Arguments are names of
 gates, to run only these; `--thorough` has ansible-test use every Python it can find, the contract tests include faults,
-and the simulated hypervisor run under AddressSanitizer.
+the Molecule scenario run from an empty folder, and the simulated hypervisor run under AddressSanitizer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ GATES = (
 )
 # what `make test` adds: to a gate's command, and gates of its own
 MORE = {"ansible-test": ("--every-python",), "contract": ("--faults",)}
-SLOW_GATES = (Gate("sanitize", ("tests/check/sanitize.sh",)),)
+SLOW_GATES = (Gate("molecule", ("python", "tests/check/molecule.py")), Gate("sanitize", ("tests/check/sanitize.sh",)))
 
 
 @dataclass(frozen=True)
