@@ -30,6 +30,18 @@ class TreeStore:
     def read_many(self, paths: list[str]) -> dict[str, Optional[str]]:
         return {path: self.read(path) for path in paths}
 
+    def ls(self, path: str) -> Optional[list[str]]:
+        names = [below.rpartition("/")[2] for below in self.under(path)]
+        return names if names or path in self.tree.nodes else None
+
+    def fileno(self) -> int:
+        """It is there."""
+        return 0
+
+    def come(self) -> list[str]:
+        """No event has come."""
+        return []
+
     def under(self, path: str) -> list[str]:
         below = [node[len(path) + 1 :].split("/")[0] for node in self.tree.nodes if node.startswith(f"{path}/")]
         return [f"{path}/{name}" for name in dict.fromkeys(below)]

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 import xenbus
 from behaviours import Part
 from loop import Loop
-from stores import Stores
+from stores import Store, Stores
 from xenbus import QEMUS, kind
 
 BACKEND = re.compile(
@@ -43,11 +43,22 @@ def frontend_at(path: str) -> Optional[Place]:
     return Place(found[1], int(found[2]), found[3]) if found else None
 
 
-class Backends:
-    """Back ends of one player: a domain's kernel, or a QEMU."""
+def backends_of(store: Store, domid: int) -> list[Place]:
+    """All back ends that a domain plays."""
+    kinds = store.under(f"/local/domain/{domid}/backend")
+    paths = [path for name in kinds for guest in store.under(name) for path in store.under(guest)]
+    return [place for place in map(backend_at, paths) if place]
 
-    def __init__(self, loop: Loop, stores: Stores, behaviour: Behaviour) -> None:
-        self.loop, self.stores, self.behaviour = loop, stores, behaviour
+
+def _always(_place: Place) -> bool:
+    return True
+
+
+class Backends:
+    """Back ends of one player: a domain's kernel, or a QEMU. plays: whether it can take a step there now."""
+
+    def __init__(self, loop: Loop, stores: Stores, behaviour: Behaviour, plays: Callable[[Place], bool] = _always) -> None:
+        self.loop, self.stores, self.behaviour, self.plays = loop, stores, behaviour, plays
         self._waiting: set[str] = set()  # those with a slow step under way
 
     def look(self, place: Place) -> None:
@@ -74,7 +85,8 @@ class Backends:
 
     def _late(self, place: Place) -> None:
         self._waiting.discard(place.path)
-        self._look(place, patient=False)
+        if self.plays(place):
+            self._look(place, patient=False)
 
     def _seen(self, place: Place) -> dict[str, Optional[str]]:
         names = ["state", "online", "frontend", "params", *dict(kind(place.kind).waits_for)]

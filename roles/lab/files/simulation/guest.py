@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import hypervisor
@@ -32,6 +33,7 @@ class Kernel:
         self.stopped = False  # it has shut down, or is gone
         self.paused = False
         self.drives = False  # its drivers are up
+        self._missed: list[Callable[[], None]] = []  # steps that were due while it was paused
 
     def start(self) -> None:
         """It runs for the first time."""
@@ -49,6 +51,20 @@ class Kernel:
         self.paused = False
         if self.drives:
             self.frontends.look_at_all()
+        missed, self._missed = self._missed, []
+        for step in missed:
+            self.later(0, step)
+
+    def act(self, step: Callable[[], None]) -> None:
+        """Takes the step; when it runs again if it is paused, and not at all if it has stopped."""
+        if self.paused:
+            self._missed.append(step)
+        elif not self.stopped:
+            step()
+
+    def later(self, seconds: float, step: Callable[[], None]) -> None:
+        """Takes the step after that time, as act() does."""
+        self.world.loop.later(seconds, partial(self.act, step))
 
     def changed(self, path: str) -> None:
         """Something at `path`, which is under its home, may have changed."""
@@ -72,10 +88,18 @@ class Kernel:
         """A line on its console: libxl may have sent that to a file, which QEMU in dom0 would write."""
         output = self.world.stores.of(0).read(f"{self.home}/console/output") or ""
         if output.startswith("file:"):
-            with open(output[len("file:") :], "a") as log:
-                log.write(f"{text}\n")
+            _append(output[len("file:") :], text)
         else:
             self.world.hypervisor.say(self.domid, text)
+
+
+def _append(path: str, text: str) -> None:
+    """What a full disk does not take is lost, as with QEMU's chardevs: the domain never learns of it."""
+    try:
+        with open(path, "a") as log:
+            log.write(f"{text}\n")
+    except OSError as error:
+        print(f"world: {error}", flush=True)
 
 
 class Guest(Kernel):
@@ -88,15 +112,14 @@ class Guest(Kernel):
 
     def start(self) -> None:
         if self.behaves["dies_after"] is not None:
-            self.world.loop.later(self.behaves["dies_after"], lambda: self._shut_down(self.behaves["dies_by"]))
+            self.later(self.behaves["dies_after"], lambda: self._shut_down(self.behaves["dies_by"]))
         if self.behaves["boots"]:
-            self.world.loop.later(self.behaves["boots_after"], self._boot)
+            self.later(self.behaves["boots_after"], self._boot)
 
     def resume(self) -> None:
         super().resume()
         if self.drives:
-            self._obey()
-            self._balloon()
+            self._look_around()
 
     def changed(self, path: str) -> None:
         super().changed(path)
@@ -111,14 +134,18 @@ class Guest(Kernel):
 
     def power(self) -> None:
         if self.drives and self.behaves["shutdown"] == "obeys":
-            self.world.loop.later(self.behaves["shutdown_after"], lambda: self._shut_down("poweroff"))
+            self.later(self.behaves["shutdown_after"], lambda: self._shut_down("poweroff"))
 
     def _boot(self) -> None:
-        if not self.stopped:
-            self.drive_devices()
-            self._count_vcpus()
-            self.say("tiny guest up")
-            self._obey()
+        self.drive_devices()
+        self.say("tiny guest up")
+        self._look_around()
+
+    def _look_around(self) -> None:
+        """What the tool stack has asked for while it did not listen: watches fire when they are set."""
+        self._count_vcpus()
+        self._balloon()
+        self._obey()
 
     def _obey(self) -> None:
         """What xl wrote into control/shutdown; the node is emptied first, which xl takes for "heard"."""
@@ -127,11 +154,10 @@ class Guest(Kernel):
         if asked not in REQUESTS or self.behaves["shutdown"] != "obeys":
             return
         self.world.stores.write(self.domid, path, "")
-        self.world.loop.later(self.behaves["shutdown_after"], lambda: self._shut_down(asked))
+        self.later(self.behaves["shutdown_after"], lambda: self._shut_down(asked))
 
     def _shut_down(self, how: str) -> None:
-        if not self.stopped:
-            self.world.hypervisor.shutdown(self.domid, {**REQUESTS, **hypervisor.REASONS}[how])
+        self.world.hypervisor.shutdown(self.domid, {**REQUESTS, **hypervisor.REASONS}[how])
 
     def _balloon(self) -> None:
         self.world.hypervisor.populate(self.domid, self.world.stores.of(0).memory(self.domid))

@@ -19,6 +19,10 @@ START_MAGIC = b"xen-3.0-x86_64\0"
 CMDLINE_OFFSET, CMDLINE_SIZE, PAGE = 128, 1024, 4096
 
 
+class HypervisorLost(Exception):
+    """The control socket is gone, and with it all domains; the text says why."""
+
+
 class Happened(NamedTuple):
     """An event of a domain. what: created, paused, unpaused, shutdown, destroyed, trigger."""
 
@@ -43,10 +47,10 @@ class Hypervisor:
         """What has happened; call it when fileno() can be read."""
         data = self._subscription.recv(65536)
         if not data:
-            raise ConnectionError("the hypervisor is gone: xenstored, which holds its control socket, has ended")
+            raise HypervisorLost("the hypervisor is gone: xenstored, which holds its control socket, has ended")
         *lines, self._inbox = (self._inbox + data).split(b"\n")
         if b"event lost" in lines:
-            raise ConnectionError("the guest side fell behind the hypervisor's events")
+            raise HypervisorLost("the guest side fell behind the hypervisor's events")
         return [event for event in map(parse, lines) if event]
 
     def shutdown(self, domid: int, reason: int) -> None:
@@ -121,8 +125,11 @@ def _mapped(descriptor: int) -> mmap.mmap:
 
 
 def _ask(client: socket.socket, line: str) -> None:
-    client.sendall(f"{line}\n".encode())
-    answer = client.recv(1024).decode().strip()
+    try:
+        client.sendall(f"{line}\n".encode())
+        answer = client.recv(1024).decode().strip()
+    except ConnectionError as error:
+        raise HypervisorLost(f"the hypervisor did not take {line!r}: {error}") from error
     if not answer.startswith("ok"):
         print(f"hypervisor: {line}: {answer}", flush=True)
 

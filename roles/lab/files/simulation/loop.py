@@ -14,11 +14,15 @@ from typing import Any
 Callback = Callable[[], None]
 
 
-class Loop:
-    """Runs callbacks, one at a time, until stop()."""
+def _plainly(callback: Callback) -> None:
+    callback()
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+
+class Loop:
+    """Runs callbacks, one at a time, until stop(). guard: what runs those of timers and descriptors."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, guard: Callable[[Callback], None] = _plainly) -> None:
+        self.clock, self.guard = clock, guard
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Callback]] = []
         self._order = itertools.count()
@@ -52,7 +56,7 @@ class Loop:
         for drain in self._drains:
             drain()
         while self._timers and self._timers[0][0] <= self.clock():
-            heapq.heappop(self._timers)[2]()
+            self.guard(heapq.heappop(self._timers)[2])
             for drain in self._drains:
                 drain()
         if not self._running:
@@ -60,4 +64,4 @@ class Loop:
         wait = max(0.0, self._timers[0][0] - self.clock()) if self._timers else None
         for key, _mask in self._selector.select(wait):
             if key.fd in self._selector.get_map():  # an earlier callback of this round may have closed it
-                key.data()
+                self.guard(key.data)

@@ -15,6 +15,7 @@ from typing import Any, Optional
 from loop import Loop
 
 Command = Callable[[dict[str, Any]], Any]
+Later = Callable[[float, Callable[[], None]], None]
 VERSION = {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": "Debian 1:7.2+dfsg-7+deb12u18"}
 
 
@@ -27,12 +28,22 @@ class QmpError(Exception):
 
 
 class Monitor:
-    """Serves `commands` on a listening socket. silent: clients are taken, and told nothing. after: seconds before each answer."""
+    """Serves `commands` on a listening socket. silent: clients are taken, and told nothing. after: seconds before each answer.
+
+    later: what does a step after some seconds, if it is not the loop but a domain, which may be paused then.
+    """
 
     def __init__(
-        self, loop: Loop, listener: socket.socket, commands: Mapping[str, Command], silent: bool = False, after: float = 0
+        self,
+        loop: Loop,
+        listener: socket.socket,
+        commands: Mapping[str, Command],
+        silent: bool = False,
+        after: float = 0,
+        later: Optional[Later] = None,
     ) -> None:
         self.loop, self.commands, self.silent, self.after = loop, commands, silent, after
+        self._later = later or loop.later
         self._client: Optional[socket.socket] = None
         self._inbox = b""
         self._listener = listener
@@ -52,7 +63,7 @@ class Monitor:
         self._inbox = b""
         self.loop.forget(self._listener)  # the next client waits until this one has gone
         self.loop.readable(self._client, self._read)
-        self._say({"QMP": {"version": VERSION, "capabilities": ["oob"]}})
+        self._later(0, partial(self._greet, self._client))
 
     def _drop(self) -> None:
         assert self._client
@@ -72,7 +83,11 @@ class Monitor:
             return
         *lines, self._inbox = (self._inbox + data).split(b"\n")
         for line in filter(bytes.strip, lines):
-            self.loop.later(self.after, partial(self._obey, self._client, line))
+            self._later(self.after, partial(self._obey, self._client, line))
+
+    def _greet(self, client: socket.socket) -> None:
+        if client is self._client:
+            self._say({"QMP": {"version": VERSION, "capabilities": ["oob"]}})
 
     def _obey(self, client: socket.socket, line: bytes) -> None:
         if client is self._client:

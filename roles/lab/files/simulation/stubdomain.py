@@ -59,7 +59,7 @@ class Stubdomain(Kernel):
 
     def report(self) -> None:
         """QEMU has begun to run its machine."""
-        if self.stopped or self.plan["ready"] == "never":
+        if self.plan["ready"] == "never":
             return
         self.world.hypervisor.populate(self.target, self.world.stores.of(0).memory(self.target))  # video memory and ROMs
         if self.plan["dies_at"] == "before_ready":
@@ -97,7 +97,7 @@ class LinuxStubdomain(Stubdomain):
         elif fault == "silent":
             self.serve_qmp(arguments)
         else:
-            self.world.loop.later(self.plan["ready_after"], lambda: self.run_qemu(arguments))
+            self.later(self.plan["ready_after"], lambda: self.run_qemu(arguments))
 
     def fail(self, reason: str) -> None:
         """As the image's init does: the reason for xenstore and for the console, then the power is cut."""
@@ -106,8 +106,6 @@ class LinuxStubdomain(Stubdomain):
         self.world.hypervisor.shutdown(self.domid, hypervisor.POWEROFF)
 
     def run_qemu(self, arguments: list[str]) -> None:
-        if self.stopped:
-            return
         for name in QEMU_BACKENDS:
             self.world.stores.write(self.domid, f"{self.own}/backends/{name}", "")
         self.report()
@@ -115,12 +113,10 @@ class LinuxStubdomain(Stubdomain):
 
     def serve_qmp(self, arguments: list[str]) -> None:
         """The monitor, and the nodes by which the proxy in dom0 finds it."""
-        if self.stopped:
-            return
         machine = Machine(arguments, quit=self.die, powerdown=lambda: self.world.press_power(self.target), online=self._online)
         says = self.behaves["qmp"]
         listener = listen(f"{RUN}/qmp.{self.domid}")
-        self.monitor = Monitor(self.world.loop, listener, machine.commands(), not says["answers"], says["after"])
+        self.monitor = Monitor(self.world.loop, listener, machine.commands(), not says["answers"], says["after"], self.later)
         for name, value in (("ring-ref", "13"), ("event-channel", "12")):
             perms = [("n", self.domid), ("r", 0)]
             self.world.stores.write(self.domid, f"{self.own}/qmp-vchan/{name}", value, perms)
@@ -148,18 +144,17 @@ class MiniosStubdomain(Stubdomain):
         elif self.plan["dies_at"] == "qemu":
             self.die()
         else:
-            self.world.loop.later(self.plan["ready_after"], self.report)
+            self.later(self.plan["ready_after"], self.report)
 
     def changed(self, path: str) -> None:
         super().changed(path)
         if path == f"{self.own}/command" and self.is_ready and self.behaves["qmp"]["answers"]:
             asked = self.world.stores.of(0).read(path)
             if asked in traditional.ANSWERS:
-                self.world.loop.later(self.behaves["qmp"]["after"], lambda: self._answer(traditional.ANSWERS[asked]))
+                self.later(self.behaves["qmp"]["after"], lambda: self._answer(traditional.ANSWERS[asked]))
 
     def _answer(self, value: str) -> None:
-        if not self.stopped:
-            self.world.stores.write(self.domid, f"{self.own}/state", value)
+        self.world.stores.write(self.domid, f"{self.own}/state", value)
 
 
 KINDS: Mapping[str, Callable[..., Stubdomain]] = {"qemu_xen": LinuxStubdomain, "qemu_xen_traditional": MiniosStubdomain}

@@ -19,9 +19,9 @@ from typing import Optional
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import behaviours
-from devices import Backends, Place, backend_at, frontend_at
+from devices import Backends, Place, backend_at, backends_of, frontend_at
 from guest import Guest, Kernel
-from hypervisor import CRASH, Happened, Hypervisor
+from hypervisor import CRASH, Happened, Hypervisor, HypervisorLost
 from loop import Callback, Loop
 from stores import Stores
 from stubdomain import KINDS, RUN
@@ -38,11 +38,11 @@ class World:
     """All domains of one host, as long as they are there."""
 
     def __init__(self) -> None:
-        self.loop = Loop()
+        self.loop = Loop(guard=self._survive)
         self.stores = Stores()
         self.hypervisor = Hypervisor()
         self.kernels: dict[int, Kernel] = {}  # of the domains that have run
-        self.backends = Backends(self.loop, self.stores, self._backend_behaviour)
+        self.backends = Backends(self.loop, self.stores, self._backend_behaviour, self._plays)
         self._behaviours: dict[int, Mapping[str, behaviours.Part]] = {}
 
     def play(self, ready: int) -> None:
@@ -86,8 +86,12 @@ class World:
 
     def _unpaused(self, event: Happened) -> None:
         if event.domid in self.kernels:
-            self.kernels[event.domid].resume()
-            return
+            self._resume(self.kernels[event.domid])
+        elif self.stores.of(0).ls(f"{HOMES}/{event.domid}") is not None:
+            self._begin(event)
+
+    def _begin(self, event: Happened) -> None:
+        """It runs for the first time. One that is unknown to xenstore was there before that was started again."""
         try:
             kernel = self._kernel_of(event.domid)
         except behaviours.BehaviourError as error:
@@ -96,6 +100,13 @@ class World:
             return
         self.kernels[event.domid] = kernel
         kernel.start()
+
+    def _resume(self, kernel: Kernel) -> None:
+        """Its back ends have seen nothing while it was paused either."""
+        kernel.resume()
+        for place in backends_of(self.stores.of(0), kernel.domid):
+            if self._plays(place):
+                self.backends.look(place)
 
     def _kernel_of(self, domid: int) -> Kernel:
         """What the domain runs: xenstore tells what it is."""
@@ -128,7 +139,7 @@ class World:
         """A domain may vanish, or be refused something, in the middle of its step: that is its own misfortune."""
         try:
             act()
-        except XenError as error:
+        except (XenError, OSError) as error:
             print(f"world: {error}", flush=True)
             self.stores.of(0).fileno()  # raises if it is xenstored that has gone
 
@@ -179,7 +190,7 @@ NO_BEHAVIOUR = {"stuck_at": None, "after": 0}
 if __name__ == "__main__":
     try:
         World().play(int(sys.argv[1]))
-    except (XenError, ConnectionError) as error:
+    except (XenError, HypervisorLost) as error:
         print(f"world: {error}", flush=True)
         sys.exit(1)
     except Exception:
