@@ -92,7 +92,14 @@ def test_hosts_start_together_and_each_is_a_machine_of_its_own(lab, simhost):
     assert inside(lab, "a", "hostname; cat /etc/own; tr '\\0' ' ' < /proc/1/cmdline").split()[:3] == ["a", "own", "python3"]
     assert inside(lab, "b", "hostname; ls /etc/own 2> /dev/null || echo none").split() == ["b", "none"]
     assert not Path("/etc/own").exists()
-    assert "--name a --memory-mib 4096 --cpus 2" in SimulatedHost.of(lab, "a").console_log.read_text()
+    assert "--name a --memory-mib 4096 --cpus 2 --xenstored ocaml" in SimulatedHost.of(lab, "a").console_log.read_text()
+
+
+def test_another_xenstored_makes_the_host_anew(lab, simhost):
+    did(simhost("start", "a"))
+    assert did(simhost("start", "a", xenstored="c")) == {"a": "started at snapshot fresh"}
+    assert did(simhost("reset", "a")) == {"a": "back at snapshot fresh"}
+    assert "--xenstored c\n" in SimulatedHost.of(lab, "a").console_log.read_text()
 
 
 def test_hosts_beyond_the_descriptors_that_a_careless_runner_would_use(lab, simhost):

@@ -64,6 +64,7 @@ def _parse(program: str, commands: list[str]) -> argparse.Namespace:
     parser.add_argument("--image", help="the image's name")
     parser.add_argument("--memory", type=int, help="MiB")
     parser.add_argument("--cpus", type=int, default=2, help="of a simulated host")
+    parser.add_argument("--xenstored", choices=("c", "ocaml"), default="ocaml", help="of a simulated host")
     parser.add_argument("--port", type=int, help="the lab's first ssh port")
     parser.add_argument("--owner", type=int, help="the pid whose end is the end of simulated hosts")
     parser.add_argument("--snapshot", default=FRESH)

@@ -101,6 +101,7 @@ def _wanted(host: SimulatedHost, options: argparse.Namespace) -> dict[str, Any]:
         "image": options.image,
         "memory": options.memory,
         "cpus": options.cpus,
+        "xenstored": options.xenstored,
         "program": program.layer(host.images, rootfs).name,
     }
 
@@ -126,7 +127,7 @@ def _plan(host: SimulatedHost, options: argparse.Namespace) -> birth.Plan:
     record = host.record()
     lower = [host.images / record["program"], host.image() / "layer", (host.image() / "rootfs/root").resolve()]
     snapshot = None if options.snapshot == FRESH else host.snapshot(options.snapshot)
-    return birth.Plan(host, lower, snapshot, record["memory"], record["cpus"], options.owner)
+    return birth.Plan(host, lower, snapshot, record["memory"], record["cpus"], record.get("xenstored", "ocaml"), options.owner)
 
 
 def _not_ready(host: SimulatedHost, reason: str) -> LabError:

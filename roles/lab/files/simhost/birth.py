@@ -37,13 +37,14 @@ NOT_PERMITTED = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What a host is started from. owner: the pid whose end is the host's end."""
+    """What a host is started from. xenstored: c or ocaml. owner: the pid whose end is the host's end."""
 
     host: SimulatedHost
     lower: list[Path]
     snapshot: Path | None
     memory: int
     cpus: int
+    xenstored: str
     owner: int | None
 
 
@@ -135,10 +136,15 @@ def _become_init(plan: Plan, owner: int | None) -> NoReturn:
         kernel.unshare(kernel.CLONE_NEWNS)
         filesystem.enter(plan.host, plan.lower, plan.snapshot)
         socket.sethostname(plan.host.name)
-        arguments = ["--name", plan.host.name, "--memory-mib", str(plan.memory), "--cpus", str(plan.cpus)]
-        os.execve("/usr/bin/python3", ["python3", INIT, *arguments], {**ENVIRONMENT, MARK: str(plan.host.directory)})
+        os.execve("/usr/bin/python3", ["python3", INIT, *_arguments(plan)], {**ENVIRONMENT, MARK: str(plan.host.directory)})
     except BaseException as error:
         _fail(error)
+
+
+def _arguments(plan: Plan) -> list[str]:
+    """What init is told."""
+    said = {"name": plan.host.name, "memory-mib": plan.memory, "cpus": plan.cpus, "xenstored": plan.xenstored}
+    return [word for name, value in said.items() for word in (f"--{name}", str(value))]
 
 
 def _fail(error: BaseException) -> NoReturn:

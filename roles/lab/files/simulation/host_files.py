@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a dom0's files look like: an empty /run, and our programs over those of QEMU and the hotplug scripts.
+"""What a dom0's files look like: an empty /run, our programs over QEMU, the hotplug scripts and the service xen.
 
 /dev/xen, /proc/xen and /sys/hypervisor are the simulated hypervisor's.
 """
@@ -22,6 +22,7 @@ COVERED = {
     "vchan-socket-proxy": ("/usr/lib/xen-4.17/bin/vchan-socket-proxy",),
     "block": ("/etc/xen/scripts/block",),
     "vif": tuple(f"/etc/xen/scripts/{name}" for name in VIF_SCRIPTS),
+    "xen-service": ("/etc/init.d/xen",),
 }
 
 DIRECTORIES = ("/run/xen", "/run/xenstored", "/run/lock", "/run/xenfake", "/var/lib/xen", "/var/log/xen", "/etc/xen/auto")
