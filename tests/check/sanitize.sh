@@ -5,6 +5,7 @@
 # The simulated hypervisor under AddressSanitizer and UBSan, on the file system that the lab has built for its hosts.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-roots=(.lab/images/rootfs-*/root)
-[ -d "${roots[0]}" ] || { echo "there is no file system of a lab host yet: make lab-simulated builds one" >&2; exit 1; }
-exec roles/lab/files/xenfake/sanitize.sh "${roots[0]}"
+# there may be those of other suites, for embedded hosts
+release=$(grep -ls '^VERSION_CODENAME=bookworm$' .lab/images/rootfs-*/root/usr/lib/os-release | head -1) || true
+[ -n "$release" ] || { echo "there is no file system of a simulated host yet: make lab-simulated builds one" >&2; exit 1; }
+exec roles/lab/files/xenfake/sanitize.sh "${release%/usr/lib/os-release}"

@@ -13,6 +13,7 @@ import pytest
 XENFAKE = Path(__file__).resolve().parents[2] / "roles" / "lab" / "files" / "xenfake"
 SOURCES = sorted(XENFAKE.glob("*.c"))
 HOUR = 3600  # lines: one a second
+NOTHING = "Stands in for nothing of Xen."
 EVENTS_OF_STORE = {"REAPED"}  # that concern xenstored alone and are told to nobody
 
 
@@ -25,6 +26,17 @@ def table(source: str, name: str) -> str:
     found = re.search(rf"{name}\[\] = \{{(.*?)\n\t?\}};", source, re.DOTALL)
     assert found, f"there is no table {name}"
     return found.group(1)
+
+
+def headers(name: str) -> set[str]:
+    """How a source may include what it names: xen/include/public/domctl.h and domctl.h are <xen/domctl.h>."""
+    within = name.replace("xen/include/public/", "xen/")
+    return {within, f"xen/{within}"}
+
+
+def is_linux(name: str) -> bool:
+    """Linux's name for a header that is named and included as Xen's too."""
+    return name.startswith("include/uapi/")
 
 
 def test_make_compiles_every_source() -> None:
@@ -43,7 +55,10 @@ def test_a_source_begins_with_what_it_stands_in_for(path: Path) -> None:
     assert comment.startswith(
         "/* SPDX-FileCopyrightText: The stubdom.xen contributors\n * SPDX-License-Identifier: GPL-3.0-or-later\n"
     )
-    assert len(comment.splitlines()) > 4
+    named = re.findall(r"[\w/]+\.h\b", comment)
+    included = set(re.findall(r"#include <(.*?)>", path.read_text() + text("xenfake.h")))
+    assert named or "xen/common/" in comment or NOTHING in " ".join(comment.replace("*", "").split())
+    assert [name for name in named if not is_linux(name) and not headers(name) & included] == []
 
 
 def test_all_of_it_is_read_in_an_hour() -> None:

@@ -359,7 +359,7 @@ static int run_line(const char *name, struct command *command)
 			continue;
 		if (commands[i].of != NO_DOMAIN && !command->domain)
 			return -ESRCH;
-		if (commands[i].of == GUEST && !command->domid)
+		if (commands[i].of == GUEST && command->domain == domain_find(0))
 			return -EPERM;
 		return commands[i].run(command);
 	}

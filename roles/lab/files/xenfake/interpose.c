@@ -4,7 +4,8 @@
  * The functions of the C library that this library takes the place of, in every process of the host: what names a file
  * (Xen's are in the state directory), ioctl() and mmap() of Xen's devices. Everything else is passed on as it is, after
  * a look at a path's first letters or at a table of descriptors; nothing is opened, started or printed before a program
- * touches something of Xen.
+ * touches something of Xen. Interface: glibc's fcntl.h, sys/stat.h, sys/ioctl.h, sys/mman.h, dirent.h, both the plain names
+ * and those for 64-bit offsets; and one function of libxenctrl, at the end.
  */
 #include "xenfake.h"
 #include <dirent.h>

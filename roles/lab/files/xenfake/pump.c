@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  *
  * The one thread, in the store's process: it waits for the guests' sockets, the control socket, the event channel device
- * and the poke that tells of new events, and lets whoever they belong to work. pump_lock is held while it does.
+ * and the poke that tells of new events, and lets whoever they belong to work. pump_lock is held while it does. Stands in
+ * for nothing of Xen.
  */
 #include "xenfake.h"
 #include <signal.h>

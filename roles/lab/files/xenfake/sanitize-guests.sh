@@ -28,7 +28,8 @@ print(answer)
 sys.exit(not answer.startswith("ok"))' "$1"
 }
 
-grep -q libxenfake-asan "/proc/$(pidof xenstored)/maps" || { echo "xenstored runs without the checked library" >&2; exit 1; }
+store=$(cat /run/xen/xenstored.pid)
+grep -q libxenfake-asan "/proc/$store/maps" || { echo "xenstored runs without the checked library" >&2; exit 1; }
 cp "$kernel" "$boot/qemu-stubdom-linux-kernel"
 cp "$small" "$boot/ioemu-stubdom.gz"
 cp "$small" "$boot/qemu-stubdom-linux-rootfs"
@@ -83,14 +84,17 @@ step control "shutdown ${made#ok } 3"
 step control "destroy ${made#ok }"
 step control "fail createdomain 12"
 if xl create /root/pv.cfg 'name="none"' > /dev/null 2>&1; then echo "createdomain did not fail" >&2; exit 1; fi
+for command in destroy pause shutdown; do # DOMID_SELF is domain 0
+  if control "$command 0x7ff0" > /dev/null; then echo "$command is to be refused for domain 0" >&2; exit 1; fi
+done
 for name in pv pvh hvm linux minios; do step xl destroy "$name"; done
 # domain 0, and the one of "create 0 pv"
 [ "$(xl list | wc -l)" = 3 ] || { xl list >&2; exit 1; }
 
 # a killed store, then another; the fake must let it start, and be without fault in doing so
-kill -KILL "$(pidof xenstored)"
-rm -f /run/xen/xenstored.pid
-step /usr/lib/xen-4.17/bin/xenstored --pid-file /run/xen/xenstored.pid
-step timeout 60 bash -c 'until xenstore-exists /tool 2> /dev/null; do sleep 0.05; done'
-step /usr/lib/xen-4.17/bin/xen-init-dom0
+kill -KILL "$store"
+step timeout 60 bash -c "while [ -e /proc/$store ]; do pidwait -F /run/xen/xenstored.pid || true; done"
+step /etc/init.d/xen restart
 step xl list
+step xl create /root/pv.cfg
+step xl shutdown -w pv
