@@ -63,6 +63,13 @@ def mostly_simulated(cases: Iterable[str], *everywhere: str) -> list[Any]:
     return [case if case in everywhere else pytest.param(case, marks=pytest.mark.no_guest_code) for case in cases]
 
 
+def appeared(domain: str) -> str:
+    """A command that ends when the domain is there: it looks again at each domain that xenstore introduces."""
+    look = f"xl list {domain} >/dev/null 2>&1"
+    watch = f"exec 3< <(xenstore-watch @introduceDomain 2>/dev/null); while read -r event <&3; do {look} && break; done; kill $!"
+    return f"timeout 600 bash -c '{watch}'; {look}"
+
+
 def playbook(name: str, inventory: Path | None = None, **variables: Any) -> str:
     """Runs one of the collection's playbooks; its output where it succeeds, the test's failure where it does not."""
     where = ["-i", str(inventory)] if inventory else ["-i", "localhost,"]
@@ -151,7 +158,7 @@ class Host:
 
     def remains(self) -> str:
         """All that a dead guest or an ended task might leave: nodes, files but logs and disks, processes."""
-        gone = "timeout 60 pidwait -x xl"  # xl's monitor ends a moment after its guest
+        gone = "timeout 60 pidwait -x xl; timeout 60 pidwait -f '[p]rograms/(vchan|qemu.py -xen-domid [1-9])'"  # a moment later
         nodes = "xenstore-ls -f | sed 's/ = .*//' | grep -v -e /meminfo"
         files = "find /etc/xen /var/lib/xen /tmp -not -name '*ansible_*' | sort"
         programs = "ps -eo comm | grep -v -x -e ps -e sh -e grep -e sort | sort"
