@@ -4,11 +4,12 @@
 
 /run/fault is JSON: `call`, a pattern for xl's words, and which call of that pattern it is (`nth`); `at`: "begins", "ends",
 or a pattern for the node of xenstore whose change is the moment; `whom`: names of what is killed, "module" and "xl".
-/run/fault.hit is there when it has happened.
+/run/fault.hit is there when it has happened. Module guests calls xl several times at once.
 """
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import json
 import os
@@ -17,27 +18,35 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 REAL = "/usr/sbin/xl"
-FAULT, HIT = Path("/run/fault"), Path("/run/fault.hit")
+FAULT, HIT, TURN = Path("/run/fault"), Path("/run/fault.hit"), Path("/run/fault.lock")
 
 
 def main() -> int:
     words = sys.argv[1:]
-    try:
-        fault = json.loads(FAULT.read_text())
-    except FileNotFoundError:
-        fault = {"call": "no call"}
-    if not fnmatch.fnmatch(" ".join(words), fault["call"]):
+    with TURN.open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        fault = due(" ".join(words))
+    if fault is None:
         os.execv(REAL, ["xl", *words])
-    if fault["nth"] > 1:
-        FAULT.write_text(json.dumps({**fault, "nth": fault["nth"] - 1}))
-        os.execv(REAL, ["xl", *words])
-    FAULT.unlink()
     return strike(fault, words)
 
 
-def strike(fault: dict[str, str], words: list[str]) -> int:
+def due(call: str) -> dict[str, Any] | None:
+    """The fault if this is its call; then it is no other's any more."""
+    fault = json.loads(FAULT.read_text()) if FAULT.exists() else None
+    if fault is None or not fnmatch.fnmatch(call, fault["call"]):
+        return None
+    if fault["nth"] > 1:
+        FAULT.write_text(json.dumps({**fault, "nth": fault["nth"] - 1}))
+        return None
+    FAULT.unlink()
+    return fault
+
+
+def strike(fault: dict[str, Any], words: list[str]) -> int:
     module = os.getppid()
     if fault["at"] == "begins":
         return kill(fault["whom"], module, None)
