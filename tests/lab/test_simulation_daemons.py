@@ -82,6 +82,10 @@ def test_the_store_is_started_first_and_its_kind_is_kept() -> None:
 
 def test_a_daemon_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemons, "PATIENCE", 0.05)
-    stubborn = daemons._spawn("guests", ["env", "--ignore-signal=TERM", "sleep", "1000"])
+    says, told = os.pipe()
+    stubborn = daemons._spawn("guests", ["bash", "-c", f"trap '' TERM; echo deaf >&{told}; exec sleep 1000"], keep=told)
+    os.close(told)
+    with open(says) as pipe:
+        assert pipe.readline() == "deaf\n"
     daemons.end("guests")
     assert stubborn.wait(60) == -signal.SIGKILL

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import monitor
@@ -155,3 +157,22 @@ def test_vnc_takes_the_first_free_port() -> None:
             assert found.getsockname()[1] > taken.getsockname()[1]
     assert vnc(["-vnc", "none"]) is None and vnc([]) is None
     assert keys("127.0.0.1:1,to=99") == {"to": "99"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "real"),
+    [
+        (["-tpmdev", "help"], True),
+        (["--version"], True),
+        (["-xen-domid", "4", "-tpmdev", "emulator,id=tpm"], False),
+        (["-d", "4", "-tpmdev", "emulator,id=tpm"], False),
+    ],
+)
+def test_the_real_one_is_run_for_questions_only(argv: list[str], real: bool) -> None:
+    """Neither gets far here: there is no real one to execute, and no xenstore."""
+    simulation = Path(monitor.__file__).parent
+    program = [sys.executable, str(simulation / "programs/qemu.py"), *argv]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(simulation), *sys.path])}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode and ("os.execv(REAL" in done.stderr) == real, done.stderr
+    assert ("qemu-system-i386: " in done.stderr) != real, done.stderr
