@@ -68,21 +68,26 @@ def _autoballoon(conf: str, commandline: str) -> bool:
 def check(facts: Facts, guest: Guest, state: State) -> None:
     """Raises XenError for the first thing that this host cannot give a guest that is to be started."""
     check_new(guest)
-    _check_versions(facts, guest)
+    check_described(facts.info, guest, state)
     _check_files(facts, guest)
-    _check_identity(guest, state.domains)
     _check_memory(facts, guest, state)
 
 
-def _check_versions(facts: Facts, guest: Guest) -> None:
-    here = facts.info.version
+def check_described(about: HostInfo, guest: Guest, state: State) -> None:
+    """Raises XenError for what could never be started here: found out when the file is written, not at the next boot."""
+    _check_versions(about, guest)
+    _check_identity(guest, state.domains)
+
+
+def _check_versions(about: HostInfo, guest: Guest) -> None:
+    here = about.version
     for option, value, first, last in _version_needs(guest):
         if not first <= here <= last:
             bound = f"Xen {_dotted(first)} or newer" if here < first else f"Xen {_dotted(last)} or older"
             raise XenError(
                 "not_on_this_xen",
                 f"{option}: {value!r} needs {bound}, this host runs Xen {_dotted(here)}",
-                {"option": option, "value": value, "xen": facts.info.raw.get("xen_version", _dotted(here))},
+                {"option": option, "value": value, "xen": about.raw.get("xen_version", _dotted(here))},
                 "docs/support-matrix.md says what each Xen can do",
             )
 
@@ -145,7 +150,7 @@ def _check_stubdom_files(facts: Facts, guest: Guest) -> None:
 
 def _check_identity(guest: Guest, domains: tuple[Domain, ...]) -> None:
     """xl does not check that a UUID is free, and a second domain with it destroys the first one's /vm node (4.17)."""
-    others: list[dict[str, Any]] = [{"name": d.name, "uuid": d.uuid, "domid": d.domid} for d in domains if d.alive]
+    others: list[dict[str, Any]] = [{"name": d.name, "uuid": d.uuid, "domid": d.domid} for d in domains if not d.dying]
     clash = clashes(guest, others)
     if clash:
         raise XenError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, parse_list
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, auto_path, look, read_stored
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import NO_DOM0, State, auto_path, look, read_stored
 
 NOT_THERE = "does not exist"  # xl_list.c, main_list
 
@@ -27,7 +27,7 @@ async def these(host: Any, domids: Iterable[int]) -> tuple[Domain, ...]:
         if done.rc == 0:
             found += parse_list(done.out)
         elif NOT_THERE not in done.err:
-            raise XenError("xl_failed", f"`xl list -v {domid}` failed", printable(done.err, 1000))
+            raise XenError("xl_failed", f"`xl list -v {domid}` failed", printable(done.err, 1000), NO_DOM0)
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import admission, comp
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path, info
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
@@ -52,6 +52,8 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
     plan = planning.make(policy, state, wanted, _stored_changes(state, wanted, path), live, given.autostart)
     if any(step.step == "create" for step in plan.steps):
         admission.check(await admission.gather(host, wanted), wanted, state)
+    elif any(step.step == "store" for step in plan.steps):
+        admission.check_described(await info(host), wanted, state)
     return Decision(wanted, text, plan, answer)
 
 

@@ -15,7 +15,7 @@ import json
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
-from ansible_collections.stubdom.xen.plugins.module_utils.libxl import parse_json
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import parse_json, unclear
 
 CACHE_DIR = "/var/cache/stubdom.xen"
 CACHE_MAX = 1 << 20  # bytes read of a kept answer
@@ -88,5 +88,5 @@ async def _dry_run(host: Any, path: str) -> dict[str, Any]:
         )
     found = parse_json(done.out)
     if not isinstance(found, dict):
-        raise XenError("xl_output", "`xl create -n` printed no configuration", printable(done.out, 500))
+        raise unclear("`xl create -n` printed no configuration", printable(done.out, 500))
     return found

@@ -4,11 +4,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, Callable
 
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
+
+
+def _unforeseen(error: Exception) -> XenError:
+    """What should not happen, with the place where it did. Locals are not told: they may hold secrets."""
+    said = printable(f"{type(error).__name__}: {error}", 1000)
+    hint = "a mistake of the collection: report it with this evidence; run again, it starts from what is there"
+    return XenError("unforeseen", said, {"at": list(_places(error))}, hint)
+
+
+def _places(error: Exception) -> Iterator[str]:
+    """The calls that led to an exception, outermost first: file, line and function. No import for what is so rare."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        yield f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
+        trace = trace.tb_next
 
 
 def answer(module: Any, work: Callable[[XenHost], Coroutine[Any, Any, dict[str, Any]]]) -> None:
@@ -18,6 +34,8 @@ def answer(module: Any, work: Callable[[XenHost], Coroutine[Any, Any, dict[str, 
         outcome = host.finish(work(host))
     except XenError as error:
         module.fail_json(**error.as_result())
+    except Exception as error:  # a result that playbooks can read, not a traceback in its place
+        module.fail_json(**_unforeseen(error).as_result())
     finally:
         host.close()
     if outcome.get("failed"):

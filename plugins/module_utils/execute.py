@@ -108,7 +108,7 @@ class Walk:
             try:
                 return await self._steps(steps)
             except XenError as error:
-                await self._clear_failed_start(error)
+                await self._cleared(error)
                 if error.code not in RETRIED or attempt == self.policy.ready_retries:
                     raise
                 self.state = await look(self.host, self.name)
@@ -246,7 +246,10 @@ class Walk:
         """Only with the proof that the chain held for this very domain."""
         if self.proof is None or self.proof.domid != self._domid():
             raise XenError(
-                "not_ready", f"guest {self.name}: not unpaused, its readiness chain was not seen to hold for this domain"
+                "not_ready",
+                f"guest {self.name}: not unpaused, its readiness chain was not seen to hold for this domain",
+                {"proof_of": self.proof.domid if self.proof else None, "domid": self._domid()},
+                "somebody made the guest anew meanwhile: run again",
             )
         await self._xl("unpause", str(self._domid()), patience=XL_PATIENCE + 20)
 
@@ -265,9 +268,11 @@ class Walk:
             self.host.end(self._makers())  # xl's monitor would start the guest anew
         degraded = self.state.word == "degraded"  # nobody is there to press its power button
         ways: tuple[tuple[str, ...], ...] = ((),) if degraded else ((), ("-F",))
-        if await self._asked(domid, ways) and await self._went(domid, limit):
+        asked = await self._asked(domid, ways)
+        if asked and await self._went(domid, limit):
             return
-        if not (self.policy.shutdown_force or degraded):
+        hangs = degraded and not asked  # without PV drivers all its devices are gone: it can do nothing any more
+        if not (self.policy.shutdown_force or hangs):
             raise XenError(
                 "shutdown_timeout",
                 f"guest {self.name}: did not shut down within {self.policy.shutdown_timeout:g} s",
@@ -343,7 +348,8 @@ class Walk:
     def _domain(self) -> Domain:
         """The guest's domain, which the step's row in steps.py says is there."""
         if self.state.domain is None:
-            raise XenError("step_failed", f"guest {self.name}: its domain is gone")
+            hint = "does somebody else (xl's monitor, another tool) act on this guest? run again"
+            raise XenError("step_failed", f"guest {self.name}: its domain is gone", {"state": self.state.word}, hint)
         return self.state.domain
 
     def _domid(self) -> int:
@@ -373,6 +379,20 @@ class Walk:
 
     # --- failure
 
+    async def _cleared(self, error: XenError) -> None:
+        """The failure is what is told, also where clearing up fails as well, as while xenstored stalls."""
+        try:
+            await self._clear_failed_start(error)
+        except XenError as another:
+            evidence = error.evidence if isinstance(error.evidence, dict) else {"observed": error.evidence}
+            left = {**evidence, "not_cleared": another.as_result()}
+            hint = f"what this task made may be left: run it again. {error.hint or another.hint or ''}".strip()
+            raise XenError(error.code, error.msg, left, hint) from another
+        finally:
+            if self.gate is not None:
+                self.gate.close()
+            self.gate = None
+
     async def _clear_failed_start(self, error: XenError) -> None:
         """Destroys what this walk made and could not finish, unless it is to be kept. Says in the error what is left."""
         state = await look(self.host, self.name)
@@ -387,9 +407,6 @@ class Walk:
         if isinstance(error.evidence, dict) and self.made is not None:
             after = await look(self.host, self.name)
             error.evidence["left"] = {"state": after.word, "leftovers": [d.name for d in after.leftovers]}
-        if self.gate is not None:
-            self.gate.close()
-        self.gate = None
 
     async def _explained(self, error: XenError) -> XenError:
         """The error with the ends of the logs that may hold the reason."""

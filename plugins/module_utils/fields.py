@@ -65,7 +65,8 @@ def _args(value: Any) -> tuple[str, ...]:
 
 TEXT = Kind(str, str, str)
 COUNT = Kind(int, number, int)
-SIZE = Kind(lambda size: size // MIB, lambda mib: number(mib) * MIB, lambda kib: int(kib) * 1024)
+# libxl knows kibibytes (`xl mem-set` takes them), xl.cfg does not: what is over a whole MiB cannot be described.
+SIZE = Kind(lambda size: size // MIB, lambda mib: number(mib) * MIB, lambda kib: max(int(kib) * 1024 // MIB, 1) * MIB)
 FLAG = Kind(int, lambda v: bool(number(v)), lambda v: v in ("True", True, 1))
 VCPUS = Kind(int, number, len)
 CPUS = Kind(str, str, _cpu_ranges)

@@ -97,7 +97,10 @@ async def _fits(host: Any, decided: Mapping[str, Decided], states: Mapping[str, 
     for identity, times in Counter(guest.uuid for guest in starting.values()).items():
         if times > 1:
             same = [name for name, guest in starting.items() if guest.uuid == identity]
-            raise XenError("uuid_in_use", f"uuid: {identity!r} is given to {' and '.join(same)}", {"guests": same})
+            raise XenError(
+                "uuid_in_use", f"uuid: {identity!r} is given to {' and '.join(same)}", {"guests": same},
+                "give each guest a UUID of its own, or none: one is made then",
+            )  # fmt: skip
     if starting:
         admission.check_together(await info(host), host.read_file("/etc/xen/xl.conf") or "", starting, states)
 

@@ -97,12 +97,16 @@ class XenHost:
     # --- files
 
     def read_file(self, path: str, limit: int = 1 << 20) -> Optional[str]:
-        """The text of a file, None where there is none."""
+        """The text of a file, None where there is none. Raises XenError(file_unreadable)."""
         try:
             with open(path, "rb") as stream:
                 return stream.read(limit).decode("utf-8", "surrogateescape")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            why = error.strerror or str(error)
+            hint = "what stands there is to be a plain file that root can read"
+            raise XenError("file_unreadable", f"{path} could not be read: {why}", {"path": path}, hint) from error
 
     def tail(self, path: str, limit: int = 4096) -> Optional[str]:
         """The end of a log as printable text, None where there is none. Guests write into logs: they are not trusted."""
@@ -199,8 +203,8 @@ class XenHost:
         return (self.read_file("/etc/machine-id") or os.uname().nodename).strip()
 
     def xenstore(self) -> Xenstore:
-        """The one connection to xenstore, opened when first asked for."""
-        if self._xenstore is None:
+        """The one connection to xenstore, opened when first asked for, and anew after one broke."""
+        if self._xenstore is None or self._xenstore.ended:
             self._xenstore = Xenstore()
         return self._xenstore
 
@@ -333,6 +337,10 @@ def _complain(program: Program) -> None:
             program.argv,
             "role stubdom.xen.host installs what the modules need",
         ) from error
+    if isinstance(error, OSError):
+        why = {"argv": list(program.argv), "errno": errno.errorcode.get(error.errno or 0, "?")}
+        hint = "can root run it there by hand?"
+        raise XenError("xl_failed", f"{program.argv[0]} could not be run: {error.strerror}", why, hint) from error
     if error is not None:
         raise error
 

@@ -14,9 +14,10 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, at
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options
 
-# `xl list -v` (tools/xl/xl_list.c, 4.4 to 4.22): the name may hold anything, so the line is read from its end.
+# `xl list -v` (tools/xl/xl_list.c, 4.4 to 4.22): the name may hold anything, so the line is read from its end. A domain
+# may shut down for a reason that has no letter, and xl prints ? then.
 LISTED = re.compile(
-    r"^(?P<name>.*?)\s+(?P<domid>\d+)\s+(?P<memory>\d+)\s+(?P<vcpus>\d+)\s+(?P<flags>[rbpscdwS-]{6})\s+(?P<seconds>\d+\.\d+)"
+    r"^(?P<name>.*?)\s+(?P<domid>\d+)\s+(?P<memory>\d+)\s+(?P<vcpus>\d+)\s+(?P<flags>[rbpsd-]{4}[rscwS?-][d-])\s+(?P<seconds>\d+\.\d+)"
     r"\s+(?P<uuid>[0-9a-f]{8}-[0-9a-f-]{27})(?P<more>.*)$"
 )
 NAMELESS = ("(null)", "")
@@ -70,6 +71,11 @@ class HostInfo:
     raw: Mapping[str, str]
 
 
+def unclear(what: str, evidence: Any) -> XenError:
+    """The error for an output of `xl` that cannot be understood."""
+    return XenError("xl_output", what, evidence, "run that command by hand; if its output is as it should be, report it")
+
+
 def parse_list(text: str) -> tuple[Domain, ...]:
     """The domains of `xl list -v`, Domain-0 first. Raises XenError(xl_output) for a line it cannot read."""
     lines = [line for line in text.splitlines()[1:] if line.strip()]
@@ -79,7 +85,7 @@ def parse_list(text: str) -> tuple[Domain, ...]:
 def _domain(line: str) -> Domain:
     match = LISTED.match(line)
     if match is None:
-        raise XenError("xl_output", "a line of `xl list -v` could not be read", printable(line, 200))
+        raise unclear("a line of `xl list -v` could not be read", printable(line, 200))
     return Domain(
         domid=int(match["domid"]),
         name=printable(match["name"].strip(), 200),
@@ -95,17 +101,24 @@ def parse_info(text: str) -> HostInfo:
     """The host of `xl info`. Raises XenError(xl_output) where the version is missing."""
     raw = dict(_pair(line) for line in text.splitlines() if ":" in line)
     if not (raw.get("xen_major", "").isdigit() and raw.get("xen_minor", "").isdigit()):
-        raise XenError("xl_output", "`xl info` names no Xen version", printable(text, 500))
+        raise unclear("`xl info` names no Xen version", printable(text, 500))
     return HostInfo(
         version=(int(raw["xen_major"]), int(raw["xen_minor"])),
         extra=raw.get("xen_extra", ""),
-        free_memory=int(raw.get("free_memory", "0")) * MIB,
-        total_memory=int(raw.get("total_memory", "0")) * MIB,
-        cpus=int(raw.get("nr_cpus", "0")),
+        free_memory=_count(raw, "free_memory") * MIB,
+        total_memory=_count(raw, "total_memory") * MIB,
+        cpus=_count(raw, "nr_cpus"),
         capabilities=tuple(raw.get("virt_caps", "").split()),
         commandline=raw.get("xen_commandline", ""),
         raw=raw,
     )
+
+
+def _count(raw: Mapping[str, str], key: str) -> int:
+    value = raw.get(key, "0")
+    if not value.isdigit():
+        raise unclear(f"`xl info` says {key}: {printable(value, 100)}, which is no number", {key: value})
+    return int(value)
 
 
 def _pair(line: str) -> tuple[str, str]:
@@ -119,14 +132,15 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text[start.start() :]) if start else None
     except ValueError as error:
-        raise XenError("xl_output", f"xl printed JSON that cannot be read: {error}", printable(text, 500)) from error
+        raise unclear(f"xl printed JSON that cannot be read: {error}", printable(text, 500)) from error
 
 
 def live_configs(text: str) -> dict[int, dict[str, Any]]:
     """domid -> configuration in `xl list -l` output. libxl leaves out who is half-made, and whose QEMU is gone."""
     listed = parse_json(text) or []
     entries = listed if isinstance(listed, list) else [listed]
-    return {entry["domid"]: entry["config"] for entry in entries if entry.get("domid") is not None}
+    whole = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("config"), dict)]
+    return {entry["domid"]: entry["config"] for entry in whole if isinstance(entry.get("domid"), int)}
 
 
 def guest_of_config(config: Mapping[str, Any]) -> Guest:

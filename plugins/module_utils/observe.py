@@ -8,6 +8,7 @@ hypervisor's list knows no configuration; the file says what the next start woul
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -27,6 +28,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
 FIRMWARE_DIRS = ("/usr/lib/xen-{0}.{1}/boot", "/usr/libexec/xen/boot", "/usr/lib/xen/boot", "/usr/local/lib/xen/boot")
+
+NO_DOM0 = "role stubdom.xen.host says what is missing on this machine"
 
 # The words for a guest's state. Only the first six are where a guest may be left.
 WORDS = {
@@ -83,10 +86,7 @@ async def listed(host: Any) -> tuple[Domain, ...]:
     done = await host.run(["xl", "list", "-v"])
     if done.rc != 0:
         raise XenError(
-            "xl_failed",
-            "`xl list` failed: is this a dom0, and does xenstored run?",
-            printable(done.err, 1000),
-            "role stubdom.xen.host says what is missing on this machine",
+            "xl_failed", "`xl list` failed: is this a dom0, and does xenstored run?", printable(done.err, 1000), NO_DOM0
         )
     return parse_list(done.out)
 
@@ -95,7 +95,7 @@ async def info(host: Any) -> HostInfo:
     """What `xl info` says. Raises XenError(xl_failed)."""
     done = await host.run(["xl", "info"])
     if done.rc != 0:
-        raise XenError("xl_failed", "`xl info` failed: is this a dom0?", printable(done.err, 1000))
+        raise XenError("xl_failed", "`xl info` failed: is this a dom0?", printable(done.err, 1000), NO_DOM0)
     return parse_info(done.out)
 
 
@@ -185,14 +185,14 @@ def subject_of(state: State, guest: Optional[Guest], version: tuple[int, int]) -
 
 def read_stored(host: Any, name: str) -> Optional[Stored]:
     """The guest's file, None where there is none."""
-    path = config_path(name)
-    text = host.read_file(path)
-    if text is None:
-        return None
-    try:
-        guest: Optional[Guest] = xlcfg.read(text)
-    except XenError:
-        guest = None
+    path, text = config_path(name), ""
+    guest: Optional[Guest] = None
+    with contextlib.suppress(XenError):
+        found = host.read_file(path)
+        if found is None:
+            return None
+        text = found
+        guest = xlcfg.read(text)
     return Stored(path, text, text.startswith(xlcfg.MARK), guest)
 
 

@@ -44,6 +44,7 @@ RENEW: Mapping[str, tuple[str, ...]] = {
     "paused": ("await", "unpause", "shutdown", "create", "await"),
 }  # fmt: skip
 KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
+DEAD = "the stubdomain of its device model is dead: only a new start helps"
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,9 @@ def _power(
     if kept and goal in ("running", "paused") and wanted is not None and getattr(wanted, kept) == "preserve":
         reason = f"{kept} is preserve: the domain is kept for somebody to look at"
         return [], [{"field": "state", "from": situation, "to": goal, "needs": "recreate", "reason": reason}]
+    if situation == "degraded" and goal in ("running", "paused") and not _may(policy, "recreate"):
+        reason = f"{DEAD}, and disruption allows {policy.disruption}"
+        return [], [{"field": "state", "from": situation, "to": goal, "needs": "recreate", "reason": reason}]
     names = POWER[goal].get(situation, ())
     stays = "create" not in names and goal != "halted" and situation in RENEW
     if not (live and stays):
@@ -165,7 +169,11 @@ def _power(
 
 
 def _allowed(policy: Policy, changes: Sequence[Change]) -> bool:
-    return all(disruption_rank(change.needs) <= disruption_rank(policy.disruption) for change in changes)
+    return all(_may(policy, change.needs) for change in changes)
+
+
+def _may(policy: Policy, needs: str) -> bool:
+    return disruption_rank(needs) <= disruption_rank(policy.disruption)
 
 
 def _renewal(situation: str, goal: str, live: Sequence[Change]) -> list[Planned]:

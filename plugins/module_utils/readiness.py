@@ -12,6 +12,7 @@ lives. The node says that a device model started, not that it still runs, hence 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional
@@ -248,8 +249,10 @@ class Gate:
         return paths
 
     def close(self) -> None:
-        for path in self._watched:
-            self.xenstore.unwatch(path, path)
+        """Ends its watches. A connection that broke has none any more."""
+        with contextlib.suppress(XenError):
+            for path in self._watched:
+                self.xenstore.unwatch(path, path)
         self._watched = []
 
     # --- looking

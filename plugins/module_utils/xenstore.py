@@ -66,6 +66,7 @@ class Xenstore:
             raise XenError(
                 "pyxs_missing",
                 f"the Python library pyxs is missing: {PYXS_IMPORT_ERROR}",
+                evidence={"import": str(PYXS_IMPORT_ERROR)},
                 hint="apt install python3-pyxs, or pip install pyxs; the role stubdom.xen.host does it",
             )
         self.clock = clock
@@ -91,6 +92,11 @@ class Xenstore:
     def close(self) -> None:
         """Ends the connection, and with it its watches. May be called again."""
         self._end("it was closed")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is closed, by whomever."""
+        return bool(self._ended)
 
     def fileno(self) -> int:
         """The descriptor, for a caller's poll loop. Call next_event until None first: its queue does not show here."""
@@ -299,7 +305,12 @@ class Xenstore:
 
     def _check_open(self) -> None:
         if self._ended:
-            raise XenError("xenstore_lost", f"the connection to xenstore is closed: {self._ended}")
+            raise XenError(
+                "xenstore_lost",
+                f"the connection to xenstore is closed: {self._ended}",
+                {"path": self._connection.path},
+                "does xenstored answer? Try xenstore-ls there, then run again",
+            )
 
     def _end(self, why: str) -> None:
         if not self._ended:
@@ -311,6 +322,7 @@ class Xenstore:
         return XenError(
             "xenstore_lost",
             f"the connection to xenstore at {self._connection.path} broke: {why}",
+            evidence={"path": self._connection.path},
             hint="is xenstored running? It keeps its tree in memory: if it died, the host needs a reboot",
         )
 

@@ -283,7 +283,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, Number):
-        return int(value) if re.match(r"(0|[1-9][0-9]*)\Z", value) else str(value)
+        return int(value) if re.match(r"(0|[1-9][0-9]{0,18})\Z", value) else str(value)
     return value
 
 
@@ -296,8 +296,12 @@ def _put(options: dict[str, Any], option: str, value: Any) -> None:
 
 
 def _stubdom_type(values: Mapping[str, Any]) -> str:
-    if not number(values["device_model_stubdomain_override"]):
-        return "none"
+    key = "device_model_stubdomain_override"
+    try:
+        if not number(values[key]):
+            return "none"
+    except ValueError:
+        raise _ignored(key, values[key]) from None
     # Without a version libxl takes qemu-traditional, hence MiniOS (4.14 to 4.20).
     return "linux" if values.get("device_model_version") == "qemu-xen" else "minios"
 

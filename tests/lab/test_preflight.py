@@ -29,6 +29,13 @@ def test_memory_that_is_not_there_is_refused(host):
         preflight.require_memory(host, 999999999)
 
 
+def test_disk_space_that_is_not_there_is_refused(host, monkeypatch):
+    preflight.require_space(host)
+    monkeypatch.setattr(preflight, "SPACE", 10**9)
+    with pytest.raises(LabError, match="xen1 was to have 1000000000 MiB of disk"):
+        preflight.require_space(host)
+
+
 def test_a_host_keeps_its_port_and_new_ones_get_free_ones(host):
     second = EmulatedHost.of(host.directory.parent.parent, "xen2")
     second.directory.mkdir()

@@ -96,3 +96,20 @@ def test_the_table_is_fit_for_the_documentation():
         assert code.isidentifier() and code.islower()
         assert sentence[0].isupper() or sentence.split()[0] in ("xl", "libxl", "xenstored"), sentence
         assert sentence.endswith(".") and "\n" not in sentence
+
+
+def raised():
+    """(file and line, arguments) of every XenError that the plugins make."""
+    for path in sorted(PLUGINS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "XenError":
+                yield f"{path.name}:{node.lineno}", node
+
+
+def test_every_error_says_what_was_seen_and_what_to_do():
+    bare = []
+    for place, call in raised():
+        given = {name for name, _value in zip(("code", "msg", "evidence", "hint"), call.args)}
+        given |= {keyword.arg for keyword in call.keywords}
+        bare += [(place, missing) for missing in ("evidence", "hint") if missing not in given]
+    assert bare == []

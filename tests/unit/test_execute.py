@@ -9,6 +9,7 @@ from simulated_host import Behaviour, SimulatedHost
 from stories import DISK, HVM, KINDS, PVH, STUBDOM, by_hand, failure, preview, settle, steps, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.execute import Walk
 
 RUNS = "-b----"
 HELD = "--p---"
@@ -457,14 +458,50 @@ def test_a_guest_whose_xl_monitor_is_gone_is_cleared_and_started(host):
 
 
 def test_a_stubdomain_that_dies_under_a_running_guest(host):
-    """libxl does not notice. The guest is degraded: only a new start helps, and the next task does it."""
+    """libxl does not notice. The guest is degraded: only a new start helps, which the task has to allow."""
     task(host, STUBDOM)
     host.xl("destroy", "vault-dm")
     host.machine.pulses.clear()
-    preview(host, STUBDOM)
-    done = task(host, STUBDOM)
+    waits = settle(host, STUBDOM)
+    assert [(p["field"], p["from"], p["needs"]) for p in waits["pending"]] == [("state", "degraded", "recreate")]
+    preview(host, STUBDOM, disruption="recreate")
+    done = task(host, STUBDOM, disruption="recreate")
     assert steps(done) == ["shutdown", "create", "await", "unpause"]
     assert sorted(host.domains()) == ["vault", "vault-dm"]
+    settle(host, STUBDOM)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"), [(Behaviour(ignores_shutdown=True), "shutdown_timeout"), (Behaviour(pv_control=False), None)],
+    ids=["lives on its PV drivers", "has lost all its devices"],
+)  # fmt: skip
+def test_the_plug_of_a_degraded_guest_is_pulled_only_where_it_can_do_nothing_any_more(host, behaviour, code):
+    host.behave("vault", behaviour)
+    task(host, STUBDOM)
+    host.xl("destroy", "vault-dm")
+    host.machine.pulses.clear()
+    if code:
+        assert failure(host, STUBDOM, state="halted").code == code
+        assert "vault" in host.domains()
+    else:
+        task(host, STUBDOM, state="halted")
+        assert host.domains() == {}
+
+
+def test_a_failure_is_told_also_where_clearing_up_fails(host, monkeypatch):
+    """As while xenstored stalls: what is told is why the start failed, and that something may be left."""
+    host.behave("vault", Behaviour(stubdom_dies=3.0, stubdom_error="no disk"))
+
+    async def stalls(*_arguments):
+        raise XenError("xenstore_timeout", "xenstored did not answer")
+
+    monkeypatch.setattr(Walk, "_clear_failed_start", stalls)
+    error = failure(host, STUBDOM)
+    assert (error.code, error.evidence["not_cleared"]["code"]) == ("stubdom_failed", "xenstore_timeout")
+    assert "run it again" in error.hint
+    monkeypatch.undo()
+    host.behave_all_well()
+    task(host, STUBDOM)
     settle(host, STUBDOM)
 
 

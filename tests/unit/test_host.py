@@ -147,7 +147,10 @@ async def breaks():
 
 
 def test_a_mistake_of_ours_ends_all_and_leaves_no_program(host, tmp_path):
-    walks = [host.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 600"], MINUTE), breaks()]
+    walks = [
+        host.run(["sh", "-c", f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 600"], MINUTE),
+        breaks(),
+    ]
     with pytest.raises(ZeroDivisionError):
         host.together(walks, 2)
     written = tmp_path / "pid"
@@ -239,6 +242,14 @@ def test_a_lock_that_cannot_be_made_is_told(host, tmp_path, monkeypatch):
     with pytest.raises(XenError, match=r"exists|Not a directory") as refused:
         host.finish(locks())
     assert refused.value.code == "file_not_written"
+
+
+def test_what_stands_in_the_place_of_a_file_is_told(host, tmp_path):
+    (tmp_path / "web.cfg").mkdir()
+    with pytest.raises(XenError) as failed:
+        host.read_file(str(tmp_path / "web.cfg"))
+    assert (failed.value.code, failed.value.evidence) == ("file_unreadable", {"path": str(tmp_path / "web.cfg")})
+    assert host.read_file(str(tmp_path / "no" / "web.cfg")) is None
 
 
 def test_what_a_killed_task_had_half_written_is_replaced(host, tmp_path, monkeypatch):

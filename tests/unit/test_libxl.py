@@ -47,7 +47,7 @@ def test_the_list():
         ("r-----", False, False, False, False), ("-b----", False, False, False, False), ("------", False, False, False, False),
         ("--p---", True, False, False, False), ("---s--", False, True, False, False), ("---sr-", False, True, False, False),
         ("---sc-", False, True, True, False), ("---ss-", False, True, False, False), ("---sw-", False, True, False, False),
-        ("--p--d", True, False, False, True), ("--pssd", True, True, False, True),
+        ("--p--d", True, False, False, True), ("--pssd", True, True, False, True), ("---s?-", False, True, False, False),
     ],
 )  # fmt: skip
 def test_the_flags(flags, paused, shut_down, crashed, dying):
@@ -156,3 +156,22 @@ def test_leaves():
 
 def test_dying_domains_have_no_name_any_more():
     assert Domain(1, "(null)", "u", 0, 1, 0.0, "--p---").dying
+
+
+@pytest.mark.parametrize(("kib", "mib"), [(262144, 256), (262145, 256), (263167, 256), (1, 1)])
+def test_memory_that_is_no_whole_mib_is_that_much_at_least(kib, mib):
+    """`xl mem-set` and libvirt know kibibytes; one such guest must not keep the others from being looked at."""
+    assert guest_of_config({"b_info": {"target_memkb": kib}}).memory == mib * MIB
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"domid": 3}]', "[3, null]", '[{"domid": "x", "config": {}}]', '[{"domid": 3, "config": []}]']
+)
+def test_an_entry_that_is_none_describes_no_domain(text):
+    assert live_configs(text) == {}
+
+
+def test_a_host_whose_memory_is_no_number_is_an_error():
+    with pytest.raises(XenError) as failed:
+        parse_info(recorded("info.txt").replace("free_memory", "free_memory            : lots\nold", 1))
+    assert failed.value.code == "xl_output"

@@ -181,3 +181,14 @@ def test_vcpus_pinned_one_by_one_stay_so():
 def test_several_serial_ports_stay_so():
     text = 'name = "x"\nserial = ["pty", "/dev/ttyS0"]\n'
     assert xlcfg.parse(xlcfg.render(xlcfg.read(text)))["serial"] == ["pty", "/dev/ttyS0"]
+
+
+@pytest.mark.parametrize("value", ['"yes"', '["1"]', '"1a"'])
+def test_a_stubdomain_override_that_is_no_number_is_an_error(value):
+    with pytest.raises(XenError) as refused:
+        xlcfg.read(f'name = "x"\ndevice_model_stubdomain_override = {value}\n')
+    assert refused.value.code == "cfg_syntax"
+
+
+def test_a_number_longer_than_python_reads_stays_text():
+    assert xlcfg.read(f"name = 'x'\nlong = {'9' * 5000}\n").extra_config["long"] == "9" * 5000

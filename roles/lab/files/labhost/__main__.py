@@ -34,6 +34,7 @@ def start(host: EmulatedHost, options: argparse.Namespace) -> str:
     port = preflight.choose_port(host, EmulatedHost.all(options.lab_dir), options.port)
     preflight.require_port(host, port)
     preflight.require_memory(host, options.memory)
+    preflight.require_space(host)
     host.write_record({**wanted, "port": port})
     saved = [] if outdated else host.snapshots()
     if FRESH not in saved:

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 from pathlib import Path
 
 from emulated import EmulatedHost
 from layout import LabError
+
+SPACE = 2048  # MiB that an overlay takes: a booted host's memory twice, and what is written
 
 
 def choose_port(host: EmulatedHost, others: list[EmulatedHost], first: int) -> int:
@@ -41,6 +44,16 @@ def require_memory(host: EmulatedHost, mebibytes: int) -> None:
             f"{host.name} was to have {mebibytes} MiB of memory, but only {available} MiB are available."
             " Stop other hosts (make lab-stop) or programs, or give the hosts less:"
             " make lab LAB_ARGS='-e lab_memory=4096'."
+        )
+
+
+def require_space(host: EmulatedHost) -> None:
+    """A disk that is full makes QEMU pause the machine in the midst of its boot, without a word."""
+    free = shutil.disk_usage(host.directory).free >> 20
+    if free < SPACE:
+        raise LabError(
+            f"{host.name} was to have {SPACE} MiB of disk in {host.directory} for its changes and snapshots, but only {free} MiB"
+            " are free. Make room, or name another directory: make lab LAB_ARGS='-e lab_dir=DIRECTORY'."
         )
 
 
