@@ -30,7 +30,6 @@ def shared(xen: Host) -> Host:
     return xen
 
 
-@pytest.mark.no_guest_code
 def test_a_guest_that_is_not_named_is_not_touched(shared: Host) -> None:
     domid = shared.domid("byhand")
     shared.guest(**shared.described("pvh", "mine"))

@@ -55,7 +55,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 # A shared machine can be many times slower than an idle one, and libxl's 30 s for a stubdomain are fixed.
 PATIENT = {"ready": {"timeout": 600, "retries": 4}}
-PULL_THE_PLUG = {"shutdown": {"timeout": 5, "force": True}}
+PULL_THE_PLUG = {"shutdown": {"timeout": 1, "force": True}}
 
 
 def mostly_simulated(cases: Iterable[str], *everywhere: str) -> list[Any]:
