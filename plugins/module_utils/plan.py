@@ -43,6 +43,8 @@ RENEW: Mapping[str, tuple[str, ...]] = {
     "running": ("shutdown", "create", "await"), "fresh": ("discard", "create", "await"),
     "paused": ("await", "unpause", "shutdown", "create", "await"),
 }  # fmt: skip
+NEVER_RAN = 0.05  # seconds of CPU time, of which xl prints tenths
+FRESH = {"paused": "fresh", "opaque": "half_made"}
 KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
 DEAD = "the stubdomain of its device model is dead: only a new start helps"
 
@@ -127,8 +129,9 @@ def make(
 
 
 def _situation(state: State) -> str:
-    fresh = state.word == "paused" and state.domain is not None and state.domain.seconds < 0.05
-    return "fresh" if fresh else state.word
+    """The state's word, or that the domain waits for its first start. Such a one that cannot be asked is half-made."""
+    waits = state.domain is not None and state.domain.paused and state.domain.seconds < NEVER_RAN
+    return FRESH.get(state.word, state.word) if waits else state.word
 
 
 def _refuse_opaque(policy: Policy, situation: str, state: State) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 DISRUPTIONS = ("none", "hotplug", "reboot", "recreate")
 ANY_WORD = ("absent", "halted", "running", "paused", "shutdown", "crashed", "half_made", "degraded", "opaque")
 GONE = ("absent", "halted")
+IDLE = ("half_made", "shutdown", "crashed", "opaque")  # opaque: where it never ran (plan.py)
 THERE = tuple(word for word in ANY_WORD if word not in GONE)
 
 
@@ -32,7 +33,7 @@ STEPS: Mapping[str, Step] = {
         Step("store", "none", ANY_WORD, ANY_WORD, "write the guest's file", True),
         Step("autostart", "none", ANY_WORD, ANY_WORD, "set whether the host starts the guest at boot", True),
         Step("sweep", "none", ANY_WORD, ANY_WORD, "destroy a stubdomain that serves no guest"),
-        Step("clear", "none", ("half_made", "shutdown", "crashed"), GONE, "destroy what is left of a domain that does not run"),
+        Step("clear", "none", IDLE, GONE, "destroy what is left of a domain that does not run"),
         # Its device model may not answer yet: whether it does is what is awaited next.
         Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
         Step("await", "none", ("paused", "opaque"), ("paused",), "wait until every link of the readiness chain holds"),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV_BIN = ROOT / ".venv" / "bin"
-LIMIT_S = 600
+LIMIT_S = 3600  # against hanging, no judgement of speed
 
 
 @dataclass(frozen=True)
