@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS
-from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, HostInfo
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain, HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import FIRMWARE_DIRS, State, info
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated, lookup
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
@@ -149,9 +149,19 @@ def _check_stubdom_files(facts: Facts, guest: Guest) -> None:
 
 
 def _check_identity(guest: Guest, domains: tuple[Domain, ...]) -> None:
-    """xl does not check that a UUID is free, and a second domain with it destroys the first one's /vm node (4.17)."""
-    others: list[dict[str, Any]] = [{"name": d.name, "uuid": d.uuid, "domid": d.domid} for d in domains if not d.dying]
+    """xl does not check that a UUID is free, and a second domain with it destroys the first one's /vm node (4.17).
+
+    A domain without a name may well run: xenstored that was started again has forgotten it, and it has the guest's disks.
+    """
+    others: list[dict[str, Any]] = [{"name": d.name, "uuid": d.uuid, "domid": d.domid} for d in domains if not d.destroyed]
     clash = clashes(guest, others)
+    if clash and clash[0]["name"] in NAMELESS:
+        raise XenError(
+            "uuid_in_use",
+            f"uuid: {guest.uuid!r} belongs to domain {clash[0]['domid']}, which xenstore does not know",
+            dict(clash[0]),
+            f"xenstored was started again under it: end what is lost with `xl destroy {clash[0]['domid']}`, and run again",
+        )
     if clash:
         raise XenError(
             "uuid_in_use",

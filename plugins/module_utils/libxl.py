@@ -48,8 +48,13 @@ class Domain:
         return "c" in self.flags[3:5]
 
     @property
+    def destroyed(self) -> bool:
+        """The hypervisor takes it apart."""
+        return self.flags[5] == "d"
+
+    @property
     def dying(self) -> bool:
-        return self.flags[5] == "d" or self.name in NAMELESS
+        return self.destroyed or self.name in NAMELESS
 
     @property
     def alive(self) -> bool:

@@ -130,6 +130,19 @@ def test_dom0_gives_memory_away_if_the_hosts_xl_conf_says_so(line, shrinks):
         assert failure(host, PVH).code == "not_enough_memory"
 
 
+def test_a_guest_that_xenstore_has_forgotten_is_not_started_beside_itself():
+    """xenstored that was started again knows no domain. The old one runs, with the guest's disks."""
+    host = SimulatedHost()
+    task(host, PVH)
+    lost = host.domid("web")
+    host.tree.remove(f"/local/domain/{lost}")
+    error = failure(host, PVH)
+    assert (error.code, error.evidence["domid"]) == ("uuid_in_use", lost)
+    assert f"xl destroy {lost}" in error.hint
+    host.hypervisor.destroy(lost)
+    task(host, PVH)
+
+
 def test_one_uuid_for_two_guests():
     host = SimulatedHost()
     uuid = "11111111-2222-3333-4444-555555555555"
