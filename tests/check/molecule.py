@@ -26,8 +26,8 @@ SCENARIO = "simulated"
 INSTALLED = Path(".ansible/collections/ansible_collections/stubdom/xen/extensions/molecule") / SCENARIO
 # in the scenario -> here; with this process ends the host, however it ends
 CHANGES = {"simulated1": HOST, "lab_kind: simulated": f"lab_kind: simulated\n        lab_owner: '{os.getpid()}'"}
-# less than what gates.py gives a gate, so that there is time to clean up
-LIMIT_S = 500
+# against hanging; less than what gates.py gives a gate, so that there is time to clean up
+LIMIT_S = 3000
 
 
 def environment(home):
