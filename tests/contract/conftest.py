@@ -24,7 +24,16 @@ from xenhost import ROOT, Host, playbook
 KINDS = ("embedded", "simulated")
 RUNNERS = {"embedded": "labhost", "simulated": "simhost"}
 # They are begun first where there are several workers, as the last to end tells how long it takes.
-LONGEST = ("test_faults.py", "test_faults_killed.py", "test_failing_stubdom.py", "test_killed.py", "test_life.py", "test_xl.py")
+LONGEST = (
+    "test_faults.py",
+    "test_faults_clock.py",
+    "test_faults_killed.py",
+    "test_faults_domains.py",
+    "test_failing_stubdom.py",
+    "test_killed.py",
+    "test_life.py",
+    "test_xl.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
