@@ -161,13 +161,14 @@ class Walk:
 
     async def _settled(self) -> State:
         """The guest once no xl is at work on it: a killed task leaves one, and a monitor clears or restarts a guest."""
-        deadline = self.host.now() + self.policy.ready_timeout
-        state = await self._first_look()
-        while state.word in MONITORED and self.host.now() < deadline:
+        began, state = self.host.now(), await self._first_look()
+        while state.word in MONITORED:
+            # A monitor that did nothing for so long will not: its domain may be one that xenstored has forgotten.
+            limit = began + (self.policy.ready_timeout if state.word == "half_made" else MONITOR_PATIENCE)
             pids = self._makers()
-            if not pids:
+            if not pids or self.host.now() >= limit:
                 break
-            await self.host.await_exit(pids, min(deadline, self.host.now() + MONITOR_PATIENCE))
+            await self.host.await_exit(pids, min(limit, self.host.now() + MONITOR_PATIENCE))
             state = await look(self.host, self.name)
         return state
 

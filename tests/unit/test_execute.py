@@ -432,6 +432,18 @@ def test_a_guest_that_reboots_is_left_to_its_monitor(host, moment):
     assert sorted(host.domains()) == ["vault", "vault-dm"]
 
 
+def test_a_monitor_that_hangs_holds_nobody_up_for_long(host):
+    """As one does whose domain xenstored forgot: it will never do anything again."""
+    task(host, PVH)
+    forgotten = next(process for process in host.machine.processes if process.log)
+    forgotten._go = lambda held: None  # it is deaf from now on
+    host.hypervisor.destroy(host.domid("web"))
+    host.tree.remove("/local/domain/1")
+    began = host.now()
+    assert steps(task(host, PVH)) == ["create", "await", "unpause"]
+    assert host.now() - began < 20
+
+
 def test_a_domain_that_goes_without_news_is_not_waited_for_to_the_limit(host):
     """xenstore tells that a domain dies, not when the last of its pages is given back (seen on 4.17, oxenstored)."""
     task(host, STUBDOM)
