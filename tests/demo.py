@@ -9,6 +9,7 @@ Ansible's own callback junit writes, in which a task that reports a change is a 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -17,8 +18,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
-
-import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / ".cache" / "demo"
@@ -104,11 +103,16 @@ def _summary(took: Sequence[tuple[str, float]], inventory: str) -> str:
 
 
 def _ssh(inventory: Path) -> str:
-    """The command that logs in to the first host of the lab's inventory."""
-    hosts = yaml.safe_load(inventory.read_text(encoding="utf-8"))["xen"]["hosts"]
-    first = next(iter(hosts.values()))
-    key, port = first["ansible_ssh_private_key_file"], first["ansible_port"]
-    return f"ssh -i {key} -p {port} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@127.0.0.1"
+    """The command that logs in to the first host of an inventory, the lab's or another."""
+    asked = subprocess.run(["ansible-inventory", "-i", str(inventory), "--list"], cwd=ROOT, capture_output=True, check=True)
+    groups = json.loads(asked.stdout)
+    name = next(host for group in groups.values() for host in group.get("hosts", ()))
+    about = groups["_meta"]["hostvars"].get(name, {})  # a host without variables is not in there
+    key, port = about.get("ansible_ssh_private_key_file"), about.get("ansible_port")
+    options = [*(("-i", key) if key else ()), *(("-p", str(port)) if port else ())]
+    throw_away = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"] if key else []
+    user = about.get("ansible_user", "root")
+    return shlex.join(["ssh", *options, *throw_away, f"{user}@{about.get('ansible_host', name)}"])
 
 
 if __name__ == "__main__":

@@ -54,6 +54,37 @@ def test_a_task_that_changed_something_is_named(demo, tmp_path):
         demo._nothing_changed(changed)
 
 
+LAB = """\
+xen:
+  children:
+    xen_embedded:
+xen_embedded:
+  hosts:
+    xen1:
+      ansible_host: 127.0.0.1
+      ansible_port: 2222
+      ansible_ssh_private_key_file: /lab/id_ed25519
+  vars:
+    ansible_user: root
+"""
+OWN = "xen:\n  hosts:\n    xen1.example.org:\n"
+
+
+@pytest.mark.parametrize(
+    ("inventory", "command"),
+    [
+        (LAB, "ssh -i /lab/id_ed25519 -p 2222 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@127.0.0.1"),
+        (OWN, "ssh root@xen1.example.org"),
+    ],
+    ids=["the lab's", "one's own"],
+)
+def test_the_way_into_the_first_host_of_an_inventory(demo, tmp_path, monkeypatch, inventory, command):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    (tmp_path / "inventory.yml").write_text(inventory, encoding="utf-8")
+    assert demo._ssh(tmp_path / "inventory.yml") == command
+
+
 def test_a_run_that_left_no_report_is_no_proof(demo, tmp_path):
     with pytest.raises(SystemExit, match="no report"):
         demo._changes(tmp_path)
