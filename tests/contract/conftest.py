@@ -17,8 +17,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faults import cleared
 from xenhost import ROOT, Host, playbook
 
 KINDS = ("embedded", "simulated")
@@ -133,3 +135,18 @@ def xen(lab: Lab) -> Host:
     lab.reset("prepared")
     assert lab.host.domains() == ["Domain-0"]
     return lab.host
+
+
+# --- for the tests of faults; other files have a guest of their own, or none
+
+
+@pytest.fixture(scope="module")
+def guest(xen: Host) -> dict[str, Any]:
+    return xen.described("stubdom", "web")
+
+
+@pytest.fixture
+def empty(xen: Host) -> Iterator[Host]:
+    """The host without a guest, and with well-behaved domains."""
+    yield xen
+    cleared(xen)

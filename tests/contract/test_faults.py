@@ -11,24 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from faults import READY, behave, cleared, converges
+from faults import READY, behave, converges
 from xenhost import ENV, LIMIT, Host, appeared
 
 pytestmark = pytest.mark.only("simulated")
 
 STORE = "$(cat /run/xen/xenstored.pid)"
-
-
-@pytest.fixture(scope="module")
-def guest(xen: Host) -> dict[str, Any]:
-    return xen.described("stubdom", "web")
-
-
-@pytest.fixture
-def empty(xen: Host) -> Iterator[Host]:
-    """The host without a guest, and with well-behaved domains."""
-    yield xen
-    cleared(xen)
 
 
 # --- full disks

@@ -14,24 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import behave, cleared, converges
+from faults import behave, converges
 from xenhost import LIMIT, WHOLE, Host, appeared
 
 pytestmark = pytest.mark.only("simulated")
 
 CLOCK = Path(__file__).with_name("jumping_clock.c")
-
-
-@pytest.fixture(scope="module")
-def guest(xen: Host) -> dict[str, Any]:
-    return xen.described("stubdom", "web")
-
-
-@pytest.fixture
-def empty(xen: Host) -> Iterator[Host]:
-    """The host without a guest, and with well-behaved domains."""
-    yield xen
-    cleared(xen)
 
 
 JUMPS = {"forward": 3600, "backward": -3600}

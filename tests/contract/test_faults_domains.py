@@ -4,28 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from faults import READY, behave, cleared, converges
+from faults import READY, behave, converges
 from xenhost import Host
 
 pytestmark = pytest.mark.only("simulated")
 
 BRIEF = {"ready": {"timeout": 3, "retries": 0}}
-
-
-@pytest.fixture(scope="module")
-def guest(xen: Host) -> dict[str, Any]:
-    return xen.described("stubdom", "web")
-
-
-@pytest.fixture
-def empty(xen: Host) -> Iterator[Host]:
-    """The host without a guest, and with well-behaved domains."""
-    yield xen
-    cleared(xen)
 
 
 # --- whom not to believe

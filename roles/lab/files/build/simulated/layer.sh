@@ -9,7 +9,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rm -rf layer layer.partial
 mkdir -p layer.partial/{var/lib/xen-lab,usr/lib/xenfake,etc/xen-simulation}
 cp -r --no-preserve=mode,ownership "$here/overlay/." layer.partial/
-chmod 755 layer.partial/etc/init.d/xen
 ln vmlinuz tiny.cpio.gz guest.img layer.partial/var/lib/xen-lab/
 ln libxenfake.so kernel layer.partial/usr/lib/xenfake/
 # where the runner keeps the host's own layer, to save it
