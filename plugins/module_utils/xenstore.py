@@ -19,7 +19,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.xswire import (
@@ -50,6 +50,13 @@ RETRY_PAUSE = 0.01  # seconds from an EAGAIN to the next attempt; xenstored tell
 LONGEST_POLL = 86400  # seconds; poll(2) cannot take an infinite deadline
 
 Event = tuple[str, str]  # path, token
+
+
+class Node(NamedTuple):
+    """What a node holds and whose it is."""
+
+    value: str | None
+    owner: int | None
 
 
 class Xenstore:
@@ -98,6 +105,10 @@ class Xenstore:
         """Whether the connection is closed, by whomever."""
         return bool(self._ended)
 
+    def has_events(self) -> bool:
+        """Whether events wait in the queue."""
+        return bool(self._events)
+
     def fileno(self) -> int:
         """The descriptor, for a caller's poll loop. Call next_event until None first: its queue does not show here."""
         self._check_open()
@@ -112,6 +123,12 @@ class Xenstore:
         values = {path: payload_of("READ", path, reply) for path, reply in self._ask("READ", paths).items()}
         return {path: None if value is None else text(value) for path, value in values.items()}
 
+    def nodes(self, paths: Iterable[str]) -> dict[str, Node]:
+        """path -> value and owner (a domid) of its node, for many at once; both are None if there is no such node."""
+        paths = list(dict.fromkeys(paths))
+        replies = self._exchange([request(op, path) for path in paths for op in ("READ", "GET_PERMS")])
+        return {path: _node(path, *replies[2 * n : 2 * n + 2]) for n, path in enumerate(paths)}
+
     def ls(self, path: str) -> list[str] | None:
         """The names of a node's children; None if there is no such node."""
         return self.ls_many([path])[path]
@@ -122,13 +139,11 @@ class Xenstore:
 
     def owner(self, path: str) -> int | None:
         """The domid that owns a node; None if there is no such node."""
-        perms = self.perms(path)
-        return perms[0][1] if perms else None
+        return self.nodes([path])[path].owner
 
     def perms(self, path: str) -> list[tuple[str, int]] | None:
         """[(one of n r w b, domid)]: the owner with what everybody may do, then the exceptions; None if absent."""
-        payload = payload_of("GET_PERMS", path, self._ask("GET_PERMS", [path])[path])
-        return None if payload is None else [(entry[0], int(entry[1:])) for entry in names(payload)]
+        return _perms(path, self._ask("GET_PERMS", [path])[path])
 
     def write(self, path: str, value: str | bytes) -> None:
         """Sets a node's value; makes the node and those above it if need be."""
@@ -211,9 +226,10 @@ class Xenstore:
         return replies
 
     def _batch(self, requests: Sequence[Request]) -> list[Any]:
-        """The replies to one batch; what is answered EAGAIN is asked again for up to `timeout` seconds."""
-        give_up = self.clock() + self.timeout
-        replies = self._attempt(requests)
+        """The replies to one batch; what is answered EAGAIN is asked again till half of the time is over."""
+        deadline = self.clock() + self.timeout
+        give_up = deadline - self.timeout / 2  # the rest is for the last answers
+        replies = self._attempt(requests, deadline)
         while self.clock() < give_up:
             again = [n for n, reply in enumerate(replies) if error_name(reply) == "EAGAIN"]
             if not again:
@@ -221,14 +237,13 @@ class Xenstore:
             pause = self.clock() + RETRY_PAUSE
             while self.clock() < pause and self._receive(pause):
                 pass
-            for n, reply in zip(again, self._attempt([requests[n] for n in again])):
+            for n, reply in zip(again, self._attempt([requests[n] for n in again], deadline)):
                 replies[n] = reply
         return replies
 
-    def _attempt(self, requests: Sequence[Request]) -> list[Any]:
+    def _attempt(self, requests: Sequence[Request], deadline: float) -> list[Any]:
         """Sends and receives at the same time: xenstored stops reading from a client that does not take its replies."""
         self._check_open()
-        deadline = self.clock() + self.timeout
         asked = {self._new_id(): one for one in requests}
         outgoing = deque((rq_id, pack(opcode(one.op), one.payload, rq_id)) for rq_id, one in asked.items())
         self._pending = {rq_id: opcode(one.op) for rq_id, one in asked.items()}
@@ -337,6 +352,17 @@ class Xenstore:
         )
 
 
+def _node(path: str, read: Any, perms: Any) -> Node:
+    """A node that comes or goes between the two answers is one that was not there."""
+    value, entries = payload_of("READ", path, read), _perms(path, perms)
+    return Node(text(value), entries[0][1]) if value is not None and entries else Node(None, None)
+
+
+def _perms(path: str, reply: Any) -> list[tuple[str, int]] | None:
+    payload = payload_of("GET_PERMS", path, reply)
+    return None if payload is None else [(entry[0], int(entry[1:])) for entry in names(payload)]
+
+
 def places(environ: Mapping[str, str]) -> list[str]:
     """Where xenstore may be, best first: what libxenstore's xs_open() tries (tools/libs/store/xs.c)."""
     if environ.get("XENSTORED_PATH"):
@@ -375,6 +401,9 @@ def dial(path: str, timeout: float) -> socket.socket:
         microseconds = max(1, int(timeout * 1e6))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(microseconds, 1000000)))
         sock.connect(path)
+    except BlockingIOError as error:
+        sock.close()
+        raise TimeoutError(f"{path} took no connection within {timeout:g} s") from error
     except BaseException:
         sock.close()
         raise
