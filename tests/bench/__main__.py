@@ -18,7 +18,7 @@ from typing import Any
 
 import crowd
 from payload import unwrapped, wrapped
-from rows import KB, Row, markdown, ms
+from rows import KB, Row, fine, markdown, ms
 from runs import OUT, ROOT, play, task_times
 
 TABLE = ROOT / ".cache" / "bench.md"
@@ -31,11 +31,12 @@ def main(arguments: Sequence[str]) -> int:
     payload = wrapped("stubdom.xen.guest", {"name": "x"})
     unwrapped(payload, OUT / "guest.zip")
     unwrapped(wrapped("stubdom.xen.guests", {"guests": []}), OUT / "guests.zip")
+    unwrapped(wrapped("stubdom.xen.guest_ready", {"name": "x"}), OUT / "guest_ready.zip")
     _play(options)
     grown = [*crowd.guests(options.sizes), *crowd.hosts(options.hosts)]
     measured = json.loads((OUT / "measured.json").read_text(encoding="utf-8"))
     tasks, inside = _tasks(_task_times(OUT / "tasks")), _inside(measured["inside"])
-    rows = [*tasks, *inside, _size(payload), *_starts(measured["starts"]), *grown]
+    rows = [*tasks, *inside, _size(payload), *_starts(measured["starts"]), *_reaction(measured["reaction"]), *grown]
     table = markdown(rows)
     TABLE.write_text(table, encoding="utf-8")
     print(f"\n{table}\n== also in {TABLE.relative_to(ROOT)}")
@@ -104,6 +105,18 @@ def _starts(starts: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
             f"chain held to `xl unpause` issued, device model in {kind}",
             f"{ms(whole)}, {ms(create)} of it until `xl create` returned",
         )
+
+
+def _reaction(turns: Sequence[Mapping[str, float]]) -> Iterator[Row]:
+    """The write of a chain's last node, as soon as it is heard of, and as soon as the guest is let run."""
+    found = {who: median([turn[who] for turn in turns]) for who in ("watch", "shell", "ours", "heard")}
+    for what, ours, other, tool in (
+        ("heard of it", "heard", "watch", "`xenstore-watch`"),
+        ("`xl unpause` is started", "ours", "shell", "a shell loop around `xenstore-watch`"),
+    ):
+        ratio = found[ours] / found[other]
+        value = f"{ratio:.2f} ({fine(found[ours])} / {fine(found[other])}, {len(turns)} each)"
+        yield Row(f"from the write of the last node until {what}: the module / {tool}", value, "1.5", ratio <= 1.5)
 
 
 def _gap(seen: Mapping[str, Any]) -> tuple[float, float]:

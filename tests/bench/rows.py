@@ -23,6 +23,11 @@ def ms(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms"
 
 
+def fine(seconds: float) -> str:
+    """For what takes about a millisecond."""
+    return f"{1000 * seconds:.2f} ms"
+
+
 def markdown(rows: Sequence[Row]) -> str:
     lines = ["| measured | value | goal | met |", "|---|---|---|---|"]
     for row in rows:
