@@ -72,7 +72,7 @@ GUEST: dict[str, Any] = {
         args={"type": "list", "elements": "str"},
     ),
     "stubdom": _dict(
-        type=_text(choices=["none", "linux", "minios"]),
+        type=_text(choices=["none", "linux", "minios", "rumprun"]),
         kernel={"type": "path"},
         ramdisk={"type": "path"},
         cmdline=_text(),
@@ -113,4 +113,10 @@ GUESTS: dict[str, Any] = {
     "concurrency": {"type": "int", "default": 8},
     "continue_on_error": {"type": "bool", "default": False},
     "expect_plan": _text(),
+}
+
+READY: dict[str, Any] = {
+    "name": _text(required=True),
+    "timeout": {"type": "int", "default": 180},
+    "unpause": {"type": "bool", "default": False},
 }

@@ -41,6 +41,7 @@ CODES = {
     "reporter_died": "A domain that had to report ready died before it did.",
     "guest_died": "The guest's domain went away while its readiness chain was waited for.",
     "readiness_timeout": "A link of the readiness chain did not hold in time.",
+    "no_guest": "There is no guest of that name that could become ready.",
     "not_ready": "The guest was not let run, because its readiness chain was not seen to hold.",
     "not_begun": "The guest was not begun, because another one of its set had failed; nothing of it was touched.",
     "shutdown_timeout": "The guest did not shut itself down in time.",

@@ -16,23 +16,26 @@ from typing import Any, Callable, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, rules
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
+from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
     LOG_DIR,
     State,
     auto_path,
+    chain_version,
     config_path,
-    info,
+    links_of,
     look,
-    subject_of,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
-from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof, kind_of, links_now
+from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE, STEPS, THERE, Step
+from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
 
 XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
@@ -40,7 +43,6 @@ GONE_PATIENCE = 60.0  # seconds until a domain that is being destroyed has to be
 PAGES_PATIENCE = 20.0  # seconds until a dying domain has to be out of the list: it is once nobody maps its pages
 PAGES_PAUSE, PAGES_PAUSE_MAX = 0.05, 1.0  # seconds between two looks at it, growing
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
-LOG_PATIENCE, LOG_PAUSE = 1.0, 0.05  # seconds: how long, and how often, an empty log is looked at
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on_poweroff that xl's monitor obeys
@@ -200,16 +202,16 @@ class Walk:
 
     async def _create(self) -> None:
         """`xl create -p`, with an eye on the chain: libxl itself would notice a dead stubdomain only after 30 s."""
-        gate = self.gate = await self._gate(str(self.decision.wanted and self.decision.wanted.uuid))
-        self.made, gate.xl_at_work, gate.from_the_start = gate.uuid, True, True
+        gate = self.gate = await self._gate(str(self.decision.wanted and self.decision.wanted.uuid), from_the_start=True)
+        self.made, gate.xl_at_work = gate.uuid, True
         try:
             done = await self.host.run(["xl", "create", "-p", config_path(self.name)], self.policy.ready_timeout, gate)
         except XenError as error:
-            raise await self._explained(self._of_time(gate, error)) from error
+            raise await explained(self.host, self.name, self._of_time(gate, error)) from error
         finally:
             gate.xl_at_work = False
         if done.rc != 0:
-            raise await self._explained(self._create_failed(gate, done.err, done.rc))
+            raise await explained(self.host, self.name, self._create_failed(gate, done.err, done.rc))
 
     def _of_time(self, gate: Gate, error: XenError) -> XenError:
         """libxl that gave up, out of time or for a reason of its own, destroys the stubdomain: it looks as if it had died."""
@@ -224,7 +226,7 @@ class Walk:
         """xl gave up by itself. Ran libxl out of time, or did something fail?"""
         failed = gate.failure("readiness_timeout", "did not come up in libxl's own time")
         evidence = {**failed.evidence, "said": printable(err, 2000)}
-        if TIMED_OUT in err:
+        if TIMED_OUT in err or gate.misleading:  # libxl believed what a dead guest left, asked a QEMU too early, and removed it
             return XenError(failed.code, failed.msg, evidence, failed.hint)
         said = f"it was killed by signal {-rc}" if rc < 0 else _last_line(err)
         msg = f"guest {self.name}: xl could not create it: {said}"
@@ -233,26 +235,18 @@ class Walk:
     async def _await(self) -> None:
         uuid = self._domain().uuid
         gate = self.gate  # of the creation, which has seen the links come up
-        if gate is None or (gate.uuid, gate.device_model) != (uuid, await self._device_model()):
+        if gate is None or (gate.uuid, gate.device_model) != (uuid, self._device_model()):
             gate = await self._gate(uuid)
         try:
             self.proof = await gate.wait(self.host.now() + max(0.0, self.policy.ready_timeout - (self.host.now() - gate.started)))
         except XenError as error:
-            raise await self._explained(error) from error
+            raise await explained(self.host, self.name, error) from error
         finally:
             gate.close()
         self.links = self.proof.links
 
     async def _unpause(self) -> None:
-        """Only with the proof that the chain held for this very domain."""
-        if self.proof is None or self.proof.domid != self._domid():
-            raise XenError(
-                "not_ready",
-                f"guest {self.name}: not unpaused, its readiness chain was not seen to hold for this domain",
-                {"proof_of": self.proof.domid if self.proof else None, "domid": self._domid()},
-                "somebody made the guest anew meanwhile: run again",
-            )
-        await self._xl("unpause", str(self._domid()), patience=XL_PATIENCE + 20)
+        await unpause(self.host, self.name, self._domain(), self.proof)
 
     async def _pause(self) -> None:
         await self._xl("pause", str(self._domid()))
@@ -360,23 +354,21 @@ class Walk:
         """An xl command whose success is judged by what is there afterwards; its complaint is kept for that case."""
         await self.host.run(["xl", *words], patience)
 
-    async def _gate(self, uuid: str) -> Gate:
+    async def _gate(self, uuid: str, from_the_start: bool = False) -> Gate:
         if self.gate is not None:
             self.gate.close()
-        return Gate(self.host, lambda domids: these(self.host, domids), self.name, uuid, await self._device_model())
+        device_model = self._device_model()
+        version = await chain_version(self.host, [device_model])
+        return Gate(
+            self.host, lambda domids: these(self.host, domids), self.name, uuid, device_model, version, from_the_start
+        )  # fmt: skip
 
-    async def _device_model(self) -> str:
-        return kind_of(self.decision.wanted or Guest(), self.state.has_qemu, await self._version())
-
-    async def _version(self) -> tuple[int, int]:
-        """Xen's, where the chain depends on it."""
-        minios = self.decision.wanted is not None and self.decision.wanted.stubdom.type == "minios"
-        return (await info(self.host)).version if minios else (4, 6)
+    def _device_model(self) -> str:
+        return kind_of(self.decision.wanted or Guest(), self.state.has_qemu)
 
     async def _readiness(self, after: State) -> tuple[dict[str, Any], ...]:
         """The links as they came up; for a guest that was up already, as they are now."""
-        subject = None if self.links else subject_of(after, self.decision.wanted, await self._version())
-        return links_now(self.host.xenstore(), [subject])[0] if subject else self.links
+        return self.links or (await links_of(self.host, [(after, self.decision.wanted)])).get(self.name, ())
 
     # --- failure
 
@@ -408,22 +400,6 @@ class Walk:
         if isinstance(error.evidence, dict) and self.made is not None:
             after = await look(self.host, self.name)
             error.evidence["left"] = {"state": after.word, "leftovers": [d.name for d in after.leftovers]}
-
-    async def _explained(self, error: XenError) -> XenError:
-        """The error with the ends of the logs that may hold the reason."""
-        evidence = dict(error.evidence) if isinstance(error.evidence, dict) else {"observed": error.evidence}
-        reporters, own = evidence.pop("log", None), f"{LOG_DIR}/qemu-dm-{self.name}.log"
-        tails = {f"{LOG_DIR}/{reporters}": await self._tail_soon(f"{LOG_DIR}/{reporters}")} if reporters else {}
-        tails.setdefault(own, self.host.tail(own))
-        evidence["logs"] = [{"path": path, "tail": tail} for path, tail in tails.items() if tail]
-        return XenError(error.code, error.msg, evidence, error.hint)
-
-    async def _tail_soon(self, path: str) -> Optional[str]:
-        """The end of a log, whose writer is another process and may be a moment behind the news of the failure."""
-        deadline = self.host.now() + LOG_PATIENCE
-        while not (tail := self.host.tail(path)) and self.host.now() < deadline:
-            await self.host.pause(LOG_PAUSE)
-        return str(tail) if tail else None
 
 
 def _last_line(text: str) -> str:

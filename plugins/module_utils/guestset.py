@@ -19,9 +19,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.decide import Decision
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, look_all, subject_of
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, links_of, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
-from ansible_collections.stubdom.xen.plugins.module_utils.readiness import links_now
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options, invalid
 
@@ -55,7 +54,9 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
         _refuse(decided)
     await _fits(host, decided, states)
     _approve(options.get("expect_plan"), decided)
-    results = _at_once(host, members, states, decided, check_mode)
+    idle = [(states[n], d.wanted) for n, d in decided.items() if isinstance(d, Decision) and not d.plan.steps]
+    links = {} if check_mode else await links_of(host, idle)
+    results = _at_once(members, states, decided, links, check_mode)
     if not check_mode:
         _keep(host, decided)
         results.update(_walked(host, [m for m in members if m.name not in results], states, options))
@@ -125,11 +126,14 @@ def _approve(expected: Optional[str], decided: Mapping[str, Decided]) -> None:
 
 
 def _at_once(
-    host: Any, members: Sequence[Member], states: Mapping[str, State], decided: Mapping[str, Decided], check_mode: bool
+    members: Sequence[Member],
+    states: Mapping[str, State],
+    decided: Mapping[str, Decided],
+    links: Mapping[str, tuple[dict[str, Any], ...]],
+    check_mode: bool,
 ) -> dict[str, dict[str, Any]]:
     """The results that need no walk: refusals, guests with nothing to do, and in check mode all."""
     found: dict[str, dict[str, Any]] = {}
-    links = {} if check_mode else _links(host, states, decided)
     for member in members:
         decision, state = decided[member.name], states[member.name]
         if isinstance(decision, XenError):
@@ -146,12 +150,6 @@ def _keep(host: Any, decided: Mapping[str, Decided]) -> None:
     for name, decision in decided.items():
         if isinstance(decision, Decision) and decision.parsed is not None:
             dryrun.keep(host, name, decision.parsed)
-
-
-def _links(host: Any, states: Mapping[str, State], decided: Mapping[str, Decided]) -> dict[str, tuple[dict[str, Any], ...]]:
-    idle = [(states[n], d.wanted) for n, d in decided.items() if isinstance(d, Decision) and not d.plan.steps]
-    subjects = [s for s in (subject_of(state, guest, (4, 6)) for state, guest in idle) if s is not None]
-    return dict(zip([s.name for s in subjects], links_now(host.xenstore(), subjects)))
 
 
 def _walked(

@@ -22,13 +22,15 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import waiting
+from ansible_collections.stubdom.xen.plugins.module_utils import qmp, waiting
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.programs import Program
 from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome, Readable
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 
 LOCK_DIR = "/run/lock/stubdom.xen"
+ENDED = ("@process", "")  # the event that a process ended
+QMP_PATIENCE = 2.0  # seconds for a QEMU to answer where other news wait
 
 
 class Done(NamedTuple):
@@ -212,16 +214,25 @@ class XenHost:
         """Lets time pass, for what has no event to wait on."""
         await Readable((), time.monotonic() + seconds)
 
-    async def next_event(self, deadline: float) -> Optional[tuple[str, str]]:
-        """The next (path, token) of the watches, None at the deadline."""
+    async def next_event(self, deadline: float, pids: Sequence[int] = ()) -> Optional[tuple[str, str]]:
+        """The next (path, token) of the watches, or ENDED when one of these processes ends; None at the deadline."""
         xenstore = self.xenstore()
         event = xenstore.next_event(self.now())
-        while event is None:
-            ready = await Readable([xenstore.fileno()], deadline)
-            event = xenstore.next_event(self.now())
-            if not ready:
-                break
+        if event is not None or self.now() >= deadline:
+            return event
+        with _ends(pids) as ends:
+            while event is None:
+                ready = await Readable([xenstore.fileno(), *ends], deadline)
+                event = xenstore.next_event(self.now())
+                if ready.intersection(ends) or not ready:
+                    return event or (ENDED if ready else None)
         return event
+
+    async def query_status(self, path: str, deadline: float, want: Sequence[str]) -> Optional[str]:
+        """What QEMU says its status is, see qmp.py; None also when an event of xenstore comes first."""
+        xenstore = self.xenstore()
+        limit = min(deadline, self.now() + QMP_PATIENCE) if xenstore.has_events() else deadline
+        return await qmp.query_status(path, want, limit, xenstore.fileno())
 
     def close(self) -> None:
         if self._xenstore is not None:
@@ -248,15 +259,21 @@ class XenHost:
 
     async def await_exit(self, pids: Sequence[int], deadline: float) -> None:
         """Returns when one of the processes has ended, or at the deadline."""
-        with contextlib.ExitStack() as stack:
-            fds = []
-            for pid in pids:
-                try:
-                    fds.append(os.pidfd_open(pid))
-                except ProcessLookupError:
-                    return
-                stack.callback(os.close, fds[-1])
-            await Readable(fds, deadline)
+        with _ends(pids) as ends:
+            if len(ends) == len(pids):
+                await Readable(ends, deadline)
+
+    def serves(self, pid: int, domid: int) -> Optional[bool]:
+        """Whether a process lives that was started for that domain; None where it lives for something else.
+
+        libxl names the domain in the command line of each that it starts (libxl_dm.c). For a moment the process of a
+        guest's QEMU is another one, which only tells libxl what QEMU can do (Xen 4.20 and newer).
+        """
+        words = _cmdline(pid).rstrip(b"\0").split(b"\0")
+        if words == [b""]:
+            return False
+        named = [word for flag, word in zip(words, words[1:]) if flag == b"-xen-domid"] or words
+        return True if str(domid).encode() in named else None
 
     # --- one at a time
 
@@ -277,6 +294,18 @@ class XenHost:
                 yield
             finally:
                 stream.truncate(0)
+
+
+@contextlib.contextmanager
+def _ends(pids: Sequence[int]) -> Iterator[list[int]]:
+    """A descriptor for each process that lives, readable when it ends."""
+    with contextlib.ExitStack() as stack:
+        fds = []
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                fds.append(os.pidfd_open(pid))
+                stack.callback(os.close, fds[-1])
+        yield fds
 
 
 def _fill(path: str, text: str, mode: int) -> None:

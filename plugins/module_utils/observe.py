@@ -9,11 +9,19 @@ hypervisor's list knows no configuration; the file says what the next start woul
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
+    NEWEST,
+    WITHOUT_STUBDOM,
+    Subject,
+    Version,
+    depends_on_version,
+    kind_of,
+)
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     Domain,
@@ -21,9 +29,10 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     guest_of_config,
     live_configs,
     parse_info,
+    parse_json,
     parse_list,
 )
-from ansible_collections.stubdom.xen.plugins.module_utils.readiness import WITHOUT_STUBDOM, Subject, kind_of
+from ansible_collections.stubdom.xen.plugins.module_utils.links import links_now, with_devices
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
@@ -99,19 +108,26 @@ async def info(host: Any) -> HostInfo:
     return parse_info(done.out)
 
 
-async def look(host: Any, name: str, domains: Optional[tuple[Domain, ...]] = None) -> State:
-    """Reads everything about one guest. ``domains``: a list just taken, to spare taking it again."""
-    return (await look_all(host, [name], domains))[name]
+async def look(host: Any, name: str, domains: Optional[tuple[Domain, ...]] = None, ask: bool = True) -> State:
+    """Reads everything about one guest. ``domains``: a list just taken, to spare taking it again.
+
+    ``ask``: False takes libxl's record of the guest for its configuration, as it was when it was made. Nobody's device
+    model is asked then, which takes 10 s where it does not answer.
+    """
+    return (await look_all(host, [name], domains, ask))[name]
 
 
-async def look_all(host: Any, names: Sequence[str], domains: Optional[tuple[Domain, ...]] = None) -> dict[str, State]:
+async def look_all(
+    host: Any, names: Sequence[str], domains: Optional[tuple[Domain, ...]] = None, ask: bool = True
+) -> dict[str, State]:
     """Reads everything about some guests, by name: whatever their number, xl is asked twice and xenstore once."""
     domains = await listed(host) if domains is None else domains
     named = {d.name: d for d in domains if d.domid != 0}
     mine = {name: named.get(name) for name in names}
     nodes = host.xenstore().read_many(_paths(mine, domains))
     whole = [d for d in mine.values() if d is not None and _kept(host, d)]
-    configs = await _configs(host, [d for d in whole if _answers(_device_model(d, nodes)[0], domains)], domains)
+    able = [d for d in whole if _answers(_device_model(d, nodes)[0], domains)]
+    configs = await _configs(host, able, domains) if ask else _recorded(host, able)
     return {name: _seen(host, name, domains, domain, nodes, domain in whole, configs) for name, domain in mine.items()}
 
 
@@ -173,14 +189,37 @@ async def _configs(host: Any, whole: Sequence[Domain], domains: Sequence[Domain]
     return found
 
 
-def subject_of(state: State, guest: Optional[Guest], version: tuple[int, int]) -> Optional[Subject]:
+def subject_of(state: State, guest: Optional[Guest], version: Version = NEWEST) -> Optional[Subject]:
     """Whose chain it is, of a guest that is up; None where there is no domain, or no stubdomain that should be."""
     if guest is None or state.domain is None or not state.domain.alive:
         return None
-    kind = kind_of(guest, state.has_qemu, version)
+    kind = kind_of(guest, state.has_qemu)
     if kind not in WITHOUT_STUBDOM and state.stubdom_domid is None:
         return None
-    return Subject(state.name, state.domain.uuid, state.domain.domid, kind, state.stubdom_domid)
+    return Subject(state.name, state.domain.uuid, state.domain.domid, kind, state.stubdom_domid, version=version)
+
+
+async def links_of(host: Any, pairs: Sequence[tuple[State, Optional[Guest]]]) -> dict[str, tuple[dict[str, Any], ...]]:
+    """name -> the links, as they are now, of those guests that are up."""
+    up = [(state, guest) for state, guest in pairs if subject_of(state, guest)]
+    version = await chain_version(host, [kind_of(guest, state.has_qemu) for state, guest in up if guest])
+    subjects = [(state, subject) for state, guest in up if (subject := subject_of(state, guest, version))]
+    leaning = with_devices(host.xenstore(), [subject for state, subject in subjects if _leans(state.config)])
+    whole = {**{subject.name: subject for _state, subject in subjects}, **{subject.name: subject for subject in leaning}}
+    return dict(zip(whole, await links_now(host, list(whole.values()))))
+
+
+async def chain_version(host: Any, device_models: Iterable[str]) -> Version:
+    """Xen's version, asked only where a chain depends on it."""
+    return (await info(host)).version if any(map(depends_on_version, device_models)) else NEWEST
+
+
+def _leans(config: Optional[Mapping[str, Any]]) -> bool:
+    """Whether libxl's JSON has a device that another domain may serve. What it does not describe may have one."""
+    if config is None or config.get("vtpms") or config.get("p9s"):
+        return True
+    devices = [device for found in config.values() if isinstance(found, list) for device in found if isinstance(device, dict)]
+    return any(device.get("backend_domid") or device.get("backend_domname") for device in devices)
 
 
 def read_stored(host: Any, name: str) -> Optional[Stored]:
@@ -245,9 +284,20 @@ def _word(
     return "paused" if domain.paused else "running"
 
 
+def _recorded(host: Any, whole: Sequence[Domain]) -> dict[int, dict[str, Any]]:
+    """libxl's own record of these domains."""
+    found = {d.domid: parse_json((host.read_file(userdata_path(d)) or "").rstrip("\0")) for d in whole}
+    return {domid: config for domid, config in found.items() if isinstance(config, dict)}
+
+
 def _kept(host: Any, domain: Domain) -> bool:
     """Whether libxl keeps the domain's configuration: it writes it last of all, and never for a stubdomain."""
-    return bool(host.exists(f"{USERDATA_DIR}/userdata-d.{domain.domid}.{domain.uuid}.libxl-json"))
+    return bool(host.exists(userdata_path(domain)))
+
+
+def userdata_path(domain: Domain) -> str:
+    """Where libxl keeps its record of a domain (libxl_internal.c: libxl__userdata_path)."""
+    return f"{USERDATA_DIR}/userdata-d.{domain.domid}.{domain.uuid}.libxl-json"
 
 
 def _leftovers(

@@ -135,6 +135,11 @@ RULES: list[Rule] = [
     (_when("vnc.display", lambda g, v: v < 0), "a display number of 0 or more", None),
     (_when("max_memory", lambda g, v: v < (g.memory or 0)), "no less than memory", None),
     (
+        _when("stubdom.type", lambda g, v: v == "rumprun"),
+        "none, linux or minios",
+        "QEMU on a rump kernel was proposed in 2015 and never merged: no Xen from 4.4 to 4.22 can start one; linux is what came",
+    ),
+    (
         _when("stubdom.type", lambda g, v: v != "none" and _not_hvm(g, v)),
         "none on a pv or pvh guest",
         "only an hvm guest has a device model that a stubdomain could hold",

@@ -11,9 +11,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils import compare
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, listed, look_all, subject_of
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, links_of, listed, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
-from ansible_collections.stubdom.xen.plugins.module_utils.readiness import links_now
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import to_options
 
@@ -24,7 +23,8 @@ async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
     stubdoms = _stubdoms(host, domains)
     wanted = sorted(set(names)) if names else sorted(_all_names(host, domains, set(stubdoms)))
     states = await look_all(host, wanted, domains)
-    links = _links(host, states)
+    known = [(state, state.live or (state.stored.guest if state.stored else None)) for state in states.values()]
+    links = await links_of(host, known)
     guests = [await _about(host, states[name], links.get(name, ())) for name in wanted]
     lost = [d for d in domains if stubdoms.get(d.domid) is not None and not _lives(stubdoms[d.domid], domains)]
     return {"guests": guests, "leftovers": [leftover(d) for d in lost]}
@@ -60,13 +60,6 @@ async def _about(host: Any, state: State, links: Sequence[Mapping[str, Any]]) ->
         leftovers=[leftover(domain) for domain in state.leftovers],
     )
     return about
-
-
-def _links(host: Any, states: Mapping[str, State]) -> dict[str, tuple[dict[str, Any], ...]]:
-    """The links of every guest that is up, by its name."""
-    known = [(state, state.live or (state.stored.guest if state.stored else None)) for state in states.values()]
-    subjects = [s for s in (subject_of(state, guest, (4, 6)) for state, guest in known) if s is not None]
-    return dict(zip([s.name for s in subjects], links_now(host.xenstore(), subjects)))
 
 
 async def _drift(host: Any, state: State) -> list[dict[str, Any]]:

@@ -114,9 +114,11 @@ options:
     type: dict
     suboptions:
       type:
-        description: V(linux) runs QEMU on Linux (Xen 4.14 and newer), V(minios) qemu-traditional on MiniOS (up to 4.20).
+        description:
+          - V(linux) runs QEMU on Linux (Xen 4.14 and newer), V(minios) qemu-traditional on MiniOS (up to 4.20).
+          - V(rumprun) is refused. It was proposed in 2015, and never became a part of Xen.
         type: str
-        choices: [none, linux, minios]
+        choices: [none, linux, minios, rumprun]
       kernel:
         description: The stubdomain's kernel. The one that role C(stubdom_image) installs where nothing is said.
         type: path
@@ -376,9 +378,17 @@ readiness:
   contains:
     link: {description: Name of the link, type: str, returned: always, sample: device-model}
     domain: {description: Number of the domain that reports it, type: int, returned: always}
-    path: {description: The xenstore path, type: str, returned: always, sample: /local/domain/4/device-model/3/state}
+    path:
+      description: The xenstore path, or the socket of a monitor that is asked.
+      type: str
+      returned: always
+      sample: /local/domain/4/device-model/3/state
     want: {description: "The wanted value; * is any", type: str, returned: always}
     value: {description: The value seen, type: str, returned: always}
+    holds:
+      description: Whether it held - the value is the wanted one, is that domain's own, and who wrote it lives.
+      type: bool
+      returned: always
     after_s:
       description: Seconds from the start of the creation until the link held; null for a guest that was up.
       type: float

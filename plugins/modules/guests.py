@@ -120,9 +120,11 @@ options:
         type: dict
         suboptions:
           type:
-            description: V(linux) runs QEMU on Linux (Xen 4.14 and newer), V(minios) qemu-traditional on MiniOS (up to 4.20).
+            description:
+              - V(linux) runs QEMU on Linux (Xen 4.14 and newer), V(minios) qemu-traditional on MiniOS (up to 4.20).
+              - V(rumprun) is refused. It was proposed in 2015, and never became a part of Xen.
             type: str
-            choices: [none, linux, minios]
+            choices: [none, linux, minios, rumprun]
           kernel:
             description: The stubdomain's kernel. The one that role C(stubdom_image) installs where nothing is said.
             type: path

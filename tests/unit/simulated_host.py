@@ -18,7 +18,7 @@ from simulated_xen import Hypervisor, SimulatedXenstore, Timeline, Tree
 from simulated_xl import Behaviour, Machine
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
-from ansible_collections.stubdom.xen.plugins.module_utils.host import Done
+from ansible_collections.stubdom.xen.plugins.module_utils.host import ENDED, Done
 
 RECORDED = Path(__file__).parent / "recorded" / "xen-4.17"
 FIRMWARE = "/usr/lib/xen-4.17/boot"
@@ -127,9 +127,20 @@ class SimulatedHost:
     async def pause(self, seconds):
         await Until(lambda: False, self.now() + seconds)
 
-    async def next_event(self, deadline):
-        await Until(self._events, deadline)
-        return self._connection.events.popleft() if self._events() else None
+    async def next_event(self, deadline, pids=()):
+        await Until(lambda: self._events() or self.machine.ended.intersection(pids), deadline)
+        if self._events():
+            return self._connection.events.popleft()
+        return ENDED if self.machine.ended.intersection(pids) else None
+
+    def serves(self, pid, domid):
+        """A device model ends with what it serves."""
+        return pid not in self.machine.ended and domid in self.hypervisor.domains
+
+    async def query_status(self, path, deadline, want):
+        domid = int(path.rsplit("-", 1)[1])
+        await Until(lambda: self.machine.answers(domid) or self._events(), deadline)
+        return self.machine.status(domid) if self.machine.answers(domid) else None
 
     def _events(self):
         return bool(self.xenstore().events)

@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Node
 
 DOM0_UUID = str(uuid.UUID(int=0))
 
@@ -52,7 +53,7 @@ class Timeline:
                 entry[1]()
 
 
-class Node:
+class Entry:
     def __init__(self, perms):
         self.value, self.perms = "", perms
 
@@ -61,7 +62,7 @@ class Tree:
     """xenstored: nodes by path, each with its owner and who else may; watches as docs/misc/xenstore.txt has them."""
 
     def __init__(self):
-        self.nodes = {"/": Node([("n", 0)])}
+        self.nodes = {"/": Entry([("n", 0)])}
         self.watchers = []  # (path, token, queue)
 
     def put(self, path, value="", owner=None, perms=None):
@@ -70,7 +71,7 @@ class Tree:
         if parent not in self.nodes:
             self.put(parent, "", owner)
         if path not in self.nodes:
-            self.nodes[path] = Node(list(self.nodes[parent].perms))
+            self.nodes[path] = Entry(list(self.nodes[parent].perms))
         node = self.nodes[path]
         node.value = value
         if owner is not None:
@@ -116,6 +117,9 @@ class SimulatedXenstore:
     def read_many(self, paths):
         return {path: self.tree.value(path) for path in paths}
 
+    def nodes(self, paths):
+        return {path: Node(self.tree.value(path), (self.perms(path) or [("n", None)])[0][1]) for path in paths}
+
     def ls(self, path):
         return self.tree.children(path) if path in self.tree.nodes else None
 
@@ -123,8 +127,7 @@ class SimulatedXenstore:
         return {path: self.ls(path) for path in paths}
 
     def owner(self, path):
-        perms = self.perms(path)
-        return perms[0][1] if perms else None
+        return self.nodes([path])[path].owner
 
     def perms(self, path):
         return list(self.tree.nodes[path].perms) if path in self.tree.nodes else None
@@ -145,6 +148,9 @@ class SimulatedXenstore:
             kept = [event for event in self.events if event[1] != token]
             self.events.clear()
             self.events.extend(kept)
+
+    def has_events(self):
+        return bool(self.events)
 
     def fileno(self):
         return 99  # no poll is made on it: the simulated host looks at `events`

@@ -112,6 +112,7 @@ class Machine:
     processes: list = field(default_factory=list)
     present: dict = field(default_factory=dict)  # domid -> Behaviour of its guest
     pulses: set = field(default_factory=set)  # domids of guests whose device model answers QMP
+    ended: set = field(default_factory=set)  # pids of device models in dom0 that have ended
     unsafe: list = field(default_factory=list)  # domids of guests let run before their device model was up
     kill_create_at: Optional[int] = None  # the step of `xl create` at which it is killed
 
@@ -132,6 +133,10 @@ class Machine:
     def stubdom_of(self, domid):
         value = self.tree.value(f"/local/domain/{domid}/image/device-model-domid")
         return int(value) if value else None
+
+    def status(self, domid):
+        """What the device model's monitor calls its state."""
+        return "prelaunch" if self.hypervisor.domains[domid].paused else "running"
 
     def answers(self, domid):
         """Whether the guest's device model does, over QMP."""
@@ -189,7 +194,7 @@ def described(machine, domid):
     text = machine.files.get(machine.userdata(domid))
     if text is None:
         return None
-    config = json.loads(text)
+    config = json.loads(text.rstrip("\0"))
     answers = config["c_info"]["type"] != "hvm" or machine.answers(domid)
     return {"domid": domid, "config": config} if answers else None
 
@@ -241,7 +246,7 @@ def create(machine, own, config, values, paused):
         machine.tree.put(f"/local/domain/{domid}/device/{device.get('vdev', 'vif')}", owner=domid)
         yield A_STEP
     made = simulated_libxl.live(config, lambda: f"00:16:3e:ff:{domid % 256:02x}:01")
-    machine.files[machine.userdata(domid)] = json.dumps(made)
+    machine.files[machine.userdata(domid)] = json.dumps(made) + "\0"  # as libxl writes it
     yield A_STEP
     machine.processes.append(monitor(machine, own, domid, path_of(own)).start())
     if not paused:
@@ -366,7 +371,7 @@ def monitor(machine, parent, domid, path):
 
     def work(own):
         domain = machine.hypervisor.domains[domid]
-        config = json.loads(machine.files[machine.userdata(domid)])
+        config = json.loads(machine.files[machine.userdata(domid)].rstrip("\0"))
         ended = machine.hypervisor.domains
         while not (yield (lambda: domid not in ended or domain.dying or domain.reason, 3600.0)):
             pass

@@ -32,7 +32,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.stubdom.xen.plugins.filter.readiness_timeline import readiness_timeline
 from ansible_collections.stubdom.xen.plugins.module_utils import rules
-from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, POLICY
+from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, POLICY, READY
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +43,7 @@ SPECS = {
     "stubdom.xen.guest": {**GUEST, **POLICY},
     "stubdom.xen.guests": GUESTS,
     "stubdom.xen.guest_info": {"names": {"type": "list"}},
+    "stubdom.xen.guest_ready": READY,
     "stubdom.xen.host_info": {},
 }
 KEYWORDS = {"name", "register", "when", "loop", "loop_control", "check_mode", "vars", "block", "rescue", "always", "changed_when"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, observe, plan, readiness
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, chains, observe, plan, readiness
 from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, POLICY
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import CODES
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, MODELLED
@@ -77,34 +77,55 @@ def test_support_matrix():
     ]  # fmt: skip
 
 
-def chain_rows(kind):
-    """The links of a chain as docs/readiness.md shows them."""
-    for row in readiness.CHAINS[kind]:
-        path = row.path.format(guest="G", stubdom="S")
-        want = "any" if row.want == readiness.ANY else f"`{row.want}`"
-        yield [row.name, row.who, f"`{path}`", want]
+WHO = {
+    "none": "pv or pvh without QEMU",
+    "qemu": "hvm with QEMU in dom0; pv or pvh whose disk or other device QEMU serves",
+    "restricted": "hvm with `device_model.restrict`",
+    "linux": "hvm with a Linux stubdomain",
+    "minios": "hvm with a MiniOS stubdomain",
+    "vtpm": "each vTPM",
+    "vtpm-manager": "each vTPM domain with a manager",
+    "xen_9pfs": "a 9p file system of xen-9pfsd",
+    "qdisk": "a disk that QEMU serves in a driver domain",
+    "other": "any other device of a driver domain",
+}
+NAMES = {"guest": "G", "stubdom": "S", "backend": "B", "back": "/local/domain/B/backend/KIND/G/DEVID", "name": "NAME"}
 
 
-def test_chains():
-    chains = tables(page("readiness.md"))[0][1:]
-    wanted = [["none", "", "", ""]] * 2
-    for kind in ("qemu", "linux", "minios", "minios-4.5"):
-        wanted += chain_rows(kind)
-    assert [row[1:] for row in chains] == wanted
-    assert set(readiness.CHAINS) == {"none", "restricted", "qemu", "linux", "minios", "minios-4.5"}
-    assert readiness.CHAINS["none"] == readiness.CHAINS["restricted"] == ()
+def when(row):
+    """The Xens on which a row counts."""
+    first, last = (dotted(row.first) if row.first > chains.OLDEST else "", dotted(row.last) if row.last < (999,) else "")
+    return f"{first} to {last}" if first and last else (f"from {first}" if first else (f"up to {last}" if last else "all"))
+
+
+def chain_rows(table):
+    """docs/readiness.md's table as it has to be, of CHAINS or of DEVICES."""
+    for kind, rows in table.items():
+        if not rows:
+            yield [WHO[kind], "all", "none", "", "", "", ""]
+        for row in rows:
+            want = " or ".join(f"`{value}`" for value in row.want) or "any"
+            limit = f"{row.limit} s" if row.limit else "no"
+            yield [WHO[kind], when(row), row.name, row.who, f"`{row.path.format(**NAMES)}`", want, limit]
+
+
+@pytest.mark.parametrize(("number", "table"), [(0, chains.CHAINS), (1, chains.DEVICES)])
+def test_chains(number, table):
+    found, wanted = tables(page("readiness.md"))[number][1:], list(chain_rows(table))
+    assert found == wanted, "docs/readiness.md has to say:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
 
 
 def test_every_path_on_the_readiness_page_is_one_that_the_engine_reads():
-    read = {path.strip("`") for kind in readiness.CHAINS for _name, _who, path, _want in chain_rows(kind)}
+    read = {row[4].strip("`") for table in (chains.CHAINS, chains.DEVICES) for row in chain_rows(table)}
     read |= {readiness.failure_node("S"), "/local/domain/S/target", "/local/domain/G/image/device-model-domid"}
-    pattern = r"/local/domain/[SG0]/[a-zA-Z0-9/-]+"
     told = re.sub(r"^```text\n.*?^```$", "", page("readiness.md"), flags=re.M | re.S)
-    assert set(re.findall(pattern, told)) == read
+    paths = set(re.findall(r"/local/domain/[SGB0]/[a-zA-Z0-9/-]+", told))
+    assert paths <= read | {readiness.DOM0_MODELS}
+    assert {path for path in read if path.startswith("/local")} <= paths
 
 
 def test_what_happens_to_a_chain_has_the_codes_of_the_engine():
-    assert [row[1].strip("`") for row in tables(page("readiness.md"))[1][1:]] == [*readiness.HINTS]
+    assert [row[1].strip("`") for row in tables(page("readiness.md"))[2][1:]] == [*readiness.HINTS]
 
 
 def words(rows):

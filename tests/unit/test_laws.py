@@ -94,7 +94,7 @@ def test_a_change_is_done_or_waits_and_what_is_told_is_what_is_there(before, aft
 def differing(host):
     """Where the running domain is otherwise than the guest's file: every leaf of the one JSON that the other lacks."""
     wanted = leaves(dry_run(parse(host.files["/etc/xen/generated.cfg"])))
-    live = leaves(json.loads(host.files[host.machine.userdata(host.domid("generated"))]))
+    live = leaves(json.loads(host.files[host.machine.userdata(host.domid("generated"))].rstrip("\0")))
     return {path: (live.get(path), value) for path, value in wanted.items() if live.get(path) != value}
 
 

@@ -21,19 +21,22 @@ LAYERS = [
     ["xlcfg", "libxl"],
     ["xswire"],
     ["xenstore"],
+    ["chains"],
+    ["links"],
     ["readiness"],
     ["observe", "dryrun"],
-    ["again"],
+    ["again", "explain", "unpause"],
     ["intent", "admission"],
     ["compare"],
     ["steps"],
     ["plan"],
     ["report"],
-    ["abilities", "survey"],
+    ["abilities", "ready", "survey"],
     ["decide"],
     ["execute"],
     ["guestset"],
     ["waiting", "programs"],
+    ["qmp"],
     ["host"],
     ["arguments", "entry"],
 ]
@@ -66,6 +69,7 @@ WORLD = {
     "host": {"fcntl", "glob", "os", "signal", "shutil", "stat", "tempfile", "time"},
     "waiting": {"selectors", "time"},  # host's: where it waits
     "programs": {"os", "selectors", "threading"},  # host's: what it runs
+    "qmp": {"fcntl", "glob", "os", "socket", "time"},  # host's: QEMU's monitor
     "xenstore": {"os", "pyxs", "select", "selectors", "socket", "stat", "struct", "time"},
     "xswire": {"pyxs"},  # the layout of packets, no connection
 }

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The chain of each kind of guest, and the gate: what it takes for a sign of readiness, and how soon it tells of a death."""
+"""The gate: what it takes for a sign of readiness, whom it does not believe, and how soon it tells of a death."""
 
 from __future__ import annotations
 
@@ -8,65 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulated_host import Behaviour, SimulatedHost
+from simulated_xen import Domain
 from stories import HVM, STUBDOM, by_hand, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils.again import these
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.readiness import CHAINS, Gate, Link, Subject, chain, kind_of
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import DeviceModel, Guest, Stubdom
+from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate
 
 UUID = "11111111-2222-3333-4444-555555555555"
 STATE = "/local/domain/2/device-model/1/state"
 PROXY = "/local/domain/2/device-model/1/qmp-vchan/event-channel"
-PATHS = {
-    "none": [],
-    "restricted": [],
-    "qemu": [(0, "/local/domain/0/device-model/1/state")],
-    "linux": [
-        (0, "/local/domain/0/device-model/2/qmp-proxy-state"),
-        (0, "/local/domain/0/device-model/2/state"),
-        (2, STATE),
-        (2, PROXY),
-    ],
-    "minios": [(2, STATE)],
-    "minios-4.5": [(2, "/local/domain/0/device-model/1/state")],
-}
-
-
-@pytest.mark.parametrize("kind", CHAINS)
-def test_the_links_of(kind):
-    """Each below the home of the domain that reports; up to Xen 4.5 everybody reported below domain 0."""
-    assert [(link.reporter, link.path) for link in chain(Subject("web", UUID, 1, kind, 2))] == PATHS[kind]
-
-
-@pytest.mark.parametrize(
-    ("guest", "stubdom", "qemu", "version", "kind"),
-    [
-        ("pv", None, False, (4, 17), "none"), ("pvh", "none", False, (4, 17), "none"), ("pv", None, True, (4, 17), "qemu"),
-        ("hvm", None, False, (4, 17), "qemu"), ("hvm", "none", True, (4, 4), "qemu"), ("hvm", "linux", False, (4, 14), "linux"),
-        ("hvm", "minios", False, (4, 6), "minios"), ("hvm", "minios", False, (4, 5), "minios-4.5"),
-        (None, None, False, (4, 17), "none"),
-    ],
-)  # fmt: skip
-def test_which_chain_a_guest_has(guest, stubdom, qemu, version, kind):
-    assert kind_of(Guest(type=guest, stubdom=Stubdom(type=stubdom)), qemu, version) == kind
-
-
-def test_a_restricted_qemu_is_asked_by_libxl():
-    """It cannot write its node; xl create waits for QMP query-status in its place (4.12)."""
-    restricted = Guest(type="hvm", device_model=DeviceModel(restrict=True))
-    assert kind_of(restricted, True, (4, 17)) == "restricted"
-
-
-@pytest.mark.parametrize(
-    ("value", "owner", "met"),
-    [
-        ("running", 2, True), ("Running", 2, False), ("running\n", 2, False), ("", 2, False), (None, None, False),
-        ("paused", 2, False), ("running", 0, False), ("running", 1, False), ("running", None, False),
-    ],
-)  # fmt: skip
-def test_a_link_holds_for_the_right_value_of_the_right_owner(value, owner, met):
-    assert Link("device-model", 2, STATE, "running", "", "").met_by(value, owner) == met
 
 
 @pytest.fixture
@@ -74,8 +25,8 @@ def host():
     return SimulatedHost()
 
 
-def gate_on(host, kind="linux", uuid=UUID):
-    return Gate(host, lambda domids: these(host, domids), "vault", uuid, kind)
+def gate_on(host, kind="linux", uuid=UUID, **more):
+    return Gate(host, lambda domids: these(host, domids), "vault", uuid, kind, **more)
 
 
 def start_stubdomain_guest(host, behaviour):
@@ -199,6 +150,17 @@ def test_a_reporter_that_died_before_the_wait_began_is_told_at_once(host):
     assert (code, seconds < 1) == ("reporter_died", True)
 
 
+def test_a_stubdomain_that_is_gone_before_the_wait_began_is_told_at_once(host):
+    """Its nodes are gone with it; the guest's own node still names it."""
+    gate = stubdomain_guest(host)
+    host.hypervisor.destroy(2)
+    host.tree.remove("/local/domain/2")
+    with pytest.raises(XenError) as failed:
+        host.finish(gate.wait(host.now() + 300))
+    assert (failed.value.code, failed.value.evidence["link"]) == ("reporter_died", "device-model")
+    assert failed.value.evidence["waited_s"] < 1
+
+
 def test_the_death_of_a_domain_that_matters_not_is_no_news(host):
     gate = stubdomain_guest(host)
     other = by_hand(host, "shop", 'name = "shop"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n')
@@ -245,6 +207,206 @@ def test_a_gate_leaves_no_watch_behind(host):
     for guest in (STUBDOM, HVM):
         task(host, {**guest, "name": f"n-{guest['name']}"})
     assert host.xenstore().watches == set()
+
+
+@pytest.mark.parametrize(
+    ("node", "owner"), [("/local/domain/1/image/device-model-domid", 1), ("/local/domain/2/target", 2), ("/local/domain/1/vm", 1)]
+)
+def test_who_serves_whom_is_believed_of_domain_0_only(host, node, owner):
+    gate = stubdomain_guest(host)
+    report(host)
+    host.tree.put(node, host.tree.value(node), owner=owner)
+    assert ended(gate, 5, host)[0] == "readiness_timeout"
+
+
+def test_a_guest_whose_number_another_has_now_is_dead(host):
+    gate = stubdomain_guest(host)
+    host.finish(gate.look())
+
+    def reused():
+        host.hypervisor.domains[1].uuid = "99999999-2222-3333-4444-555555555555"
+        host.tree.fire("@releaseDomain")
+
+    host.timeline.after(3, reused)
+    assert ended(gate, 60, host)[0] == "guest_died"
+
+
+# --- domain 0's own QEMU
+
+STALE = "/local/domain/0/device-model/1/state"
+
+
+def hvm_guest(host, **behaviour):
+    """An HVM guest that xl makes from now on: domain 1."""
+    host.behave("vault", Behaviour(**behaviour))
+    host.files["/root/vault.cfg"] = f'name = "vault"\nuuid = "{UUID}"\ntype = "hvm"\nmemory = 64\n'
+    return host.machine.run(["xl", "create", "-p", "/root/vault.cfg"])
+
+
+def test_what_a_dead_guest_left_in_domain_0_does_not_count(host):
+    """Domain 1 was another guest; libxl only makes the directory of the new one's QEMU, it does not empty it."""
+    host.tree.put(STALE, "running", owner=0)
+    gate = gate_on(host, "qemu", from_the_start=True)
+    hvm_guest(host, qemu_exits=True)
+    host.timeline.pass_time(0.2)
+    host.finish(gate.on_event())
+    assert gate.links()[0]["value"] == "running"
+    assert not gate.holds()
+
+
+def test_what_the_new_guests_qemu_writes_over_it_counts(host):
+    host.tree.put(STALE, "running", owner=0)
+    gate = gate_on(host, "qemu", from_the_start=True)
+    hvm_guest(host)
+    assert ended(gate, 10, host)[0] is None
+
+
+def test_a_qemu_that_ended_is_not_ready_whatever_its_node_says(host):
+    hvm_guest(host)
+    host.timeline.pass_time(2)
+    host.machine.ended.add(9001)
+    code, seconds = ended(gate_on(host, "qemu"), 300, host)
+    assert (code, seconds < 1) == ("reporter_died", True)
+
+
+def test_the_end_of_a_qemu_is_told_at_once(host):
+    """No domain dies with it: the gate watches the process."""
+    start_stubdomain_guest(host, Behaviour(stubdom_ready=None))
+    host.timeline.pass_time(2)
+    gate = gate_on(host)
+    host.timeline.after(5, lambda: host.machine.ended.add(9002))
+    code, seconds = ended(gate, 300, host)
+    assert (code, seconds < 7) == ("reporter_died", True)
+
+
+@pytest.mark.parametrize("node", ["x", "-1", "0", "", "99999999999", "9001\n"])
+def test_a_process_number_that_is_none_tells_nothing(host, node):
+    hvm_guest(host)
+    host.timeline.pass_time(2)
+    host.tree.put("/local/domain/1/image/device-model-pid", node)
+    assert ended(gate_on(host, "qemu"), 5, host)[0] is None
+
+
+def test_a_restricted_qemu_is_asked_over_its_monitor(host):
+    """Its node says nothing, ever: it gave up the right to write it."""
+    hvm_guest(host)
+    host.timeline.pass_time(2)
+    host.tree.remove(STALE)
+    host.machine.pulses.discard(1)
+    gate = gate_on(host, "restricted")
+    host.timeline.after(7, lambda: host.machine.pulses.add(1))
+    code, seconds = ended(gate, 60, host)
+    assert (code, 7 <= seconds < 7.5) == (None, True)
+    assert gate.links()[0]["value"] == "prelaunch"
+
+
+# --- devices that other domains serve
+
+VTPM = "/local/domain/9/backend/vtpm/1/0"
+
+
+def served(host, path, frontend="/libxl/1/device/vtpm/0", domid=9):
+    """A device of domain 1, whose back end is in another domain, as libxl writes it; that domain lives."""
+    host.hypervisor.last = max(host.hypervisor.last, domid)
+    host.hypervisor.domains.setdefault(domid, Domain(domid, f"{domid:08d}-0000-0000-0000-000000000000", 64, paused=False))
+    host.tree.put(f"/local/domain/{domid}/name", f"helper{domid}")
+    host.tree.put(f"{frontend}/backend", path)
+
+
+def pvh_guest(host):
+    host.files["/root/vault.cfg"] = f'name = "vault"\nuuid = "{UUID}"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n'
+    host.machine.run(["xl", "create", "-p", "/root/vault.cfg"])
+    host.timeline.pass_time(2)
+
+
+def vtpm_answers(host, state="2", owner=9, protocol="1"):
+    host.tree.put(f"{VTPM}/state", state, owner=owner)
+    if protocol:
+        host.tree.put(f"{VTPM}/feature-protocol-v2", protocol, owner=owner)
+
+
+def test_a_vtpm_domain_is_a_link_of_the_chain(host):
+    pvh_guest(host)
+    served(host, VTPM)
+    gate = gate_on(host, "none")
+    host.timeline.after(4, lambda: vtpm_answers(host))
+    code, seconds = ended(gate, 60, host)
+    assert (code, 4 <= seconds < 4.5) == (None, True)
+    assert [(link["link"], link["domain"]) for link in gate.links()] == [("vtpm", 9), ("vtpm-protocol", 9)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"state": "1"}, {"state": "5"}, {"owner": 0}, {"owner": 1}, {"protocol": ""}, {"protocol": "0"}],
+    ids=["initialising", "closing", "written by dom0", "written by the guest", "protocol 1", "protocol 0"],
+)
+def test_a_vtpm_that_is_not_ready_is_waited_for(host, wrong):
+    pvh_guest(host)
+    served(host, VTPM)
+    vtpm_answers(host, **wrong)
+    assert ended(gate_on(host, "none"), 5, host)[0] == "readiness_timeout"
+
+
+def test_a_vtpm_domain_that_dies_is_told_at_once(host):
+    pvh_guest(host)
+    served(host, VTPM)
+    host.timeline.after(3, lambda: host.hypervisor.shut_down(9, "c"))
+    code, seconds = ended(gate_on(host, "none"), 300, host)
+    assert (code, seconds < 4) == ("reporter_died", True)
+
+
+def test_a_vtpm_managers_link_comes_before_the_vtpms(host):
+    """The vTPM domain is a guest of its manager; its own driver runs, so that there 4, Connected, is demanded."""
+    pvh_guest(host)
+    served(host, VTPM)
+    served(host, "/local/domain/8/backend/vtpm/9/0", "/libxl/9/device/vtpm/0", domid=8)
+    vtpm_answers(host)
+    gate = gate_on(host, "none")
+    for seconds, state in ((2, "2"), (4, "4")):
+        host.timeline.after(seconds, lambda state=state: host.tree.put("/local/domain/8/backend/vtpm/9/0/state", state, owner=8))
+    code, seconds = ended(gate, 60, host)
+    assert (code, 4 <= seconds < 4.5) == (None, True)
+    assert [link["link"] for link in gate.links()] == ["vtpm-manager", "vtpm", "vtpm-protocol"]
+
+
+def test_a_disk_of_a_driver_domain_waits_for_the_qemu_there(host):
+    pvh_guest(host)
+    back = "/local/domain/9/backend/qdisk/1/51712"
+    served(host, back, "/libxl/1/device/vbd/51712")
+    gate = gate_on(host, "none")
+    host.timeline.after(2, lambda: host.tree.put(f"{back}/state", "2", owner=9))
+    host.timeline.after(5, lambda: host.tree.put("/local/domain/9/device-model/1/state", "running", owner=9))
+    code, seconds = ended(gate, 60, host)
+    assert (code, 5 <= seconds < 5.5) == (None, True)
+
+
+def test_a_device_that_comes_while_the_gate_waits_is_waited_for_too(host):
+    """libxl adds the devices one after the other once the device model runs."""
+    gate = stubdomain_guest(host)
+    host.timeline.after(2, lambda: served(host, VTPM))
+    host.timeline.after(3, lambda: report(host))
+    host.timeline.after(6, lambda: vtpm_answers(host))
+    code, seconds = ended(gate, 60, host)
+    assert (code, 6 <= seconds < 6.5) == (None, True)
+
+
+def test_a_device_for_which_libxl_gave_up_is_told(host):
+    """libxl takes the device away before it says that it failed."""
+    pvh_guest(host)
+    gate = gate_on(host, "none")
+    gate.xl_at_work = True
+    served(host, VTPM)
+    host.finish(gate.on_event())
+    host.tree.remove("/libxl/1/device")
+    host.finish(gate.on_event())
+    assert gate.failure("readiness_timeout", "did not come up").evidence["link"] == "vtpm"
+
+
+@pytest.mark.parametrize("back", ["/local/domain/9/backend/vtpm/7/0", "/etc/passwd", "", "/local/domain/x/backend/vtpm/1/0"])
+def test_what_is_no_back_end_of_this_guest_is_no_link(host, back):
+    pvh_guest(host)
+    served(host, back)
+    assert ended(gate_on(host, "none"), 5, host)[0] is None
 
 
 NODES = {"/local/domain/0/device-model/2/qmp-proxy-state": 0, "/local/domain/0/device-model/2/state": 0, STATE: 2, PROXY: 2}

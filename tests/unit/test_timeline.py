@@ -80,11 +80,18 @@ def test_an_item_of_guest_info_is_as_good():
         ({"value": None, "want": "running"}, "= (nothing), wanted running"),
         ({"value": None, "want": "*"}, "= (nothing), wanted any value"),
         ({"value": "exited", "want": "running"}, "= exited, wanted running"),
+        ({"value": "1", "want": "2 or 3 or 4"}, "= 1, wanted 2 or 3 or 4"),
+        ({"value": "running", "want": "running", "holds": False}, "= running, not believed"),
     ],
 )
 def test_a_link_that_does_not_hold_says_what_was_wanted(changes, said):
     lines = readiness_timeline(with_links(after_s=None, **changes), width=150)[1:-1]
     assert len(lines) == 4 and all(line.endswith(said) for line in lines)
+
+
+@pytest.mark.parametrize("changes", [{"value": "3", "want": "2 or 3 or 4"}, {"value": "x", "want": "*"}, {"holds": True}])
+def test_a_link_that_holds_says_what_is_there(changes):
+    assert not any("wanted" in line or "believed" in line for line in readiness_timeline(with_links(after_s=None, **changes)))
 
 
 @pytest.mark.parametrize(

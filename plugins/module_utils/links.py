@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The links of chains as they are at this moment, and whether they are true.
+
+A node that says `running` is not enough. It must belong to the domain that is to write it, and whoever wrote it must
+live: the node says that a device model started, not that it still runs, and in domain 0 it may be that of a dead guest
+which had the same number. Which domain is whose is read only from nodes that are domain 0's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Optional
+
+from ansible_collections.stubdom.xen.plugins.module_utils.chains import Device, Link, Subject, chain, counts
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
+
+VALUE_MAX = 1000  # of a node that a stubdomain wrote, in results
+QMP_PATIENCE = 2.0  # seconds for a QEMU that is up to say so
+BACK = re.compile(r"/local/domain/(\d{1,5})/backend/([a-z0-9_]+)/(\d{1,5})/\d+\Z")
+PID_OF = re.compile(r"/local/domain/(\d+)/image/")
+
+
+class Seen(NamedTuple):
+    """What there was of a link: the node's value and owner, and whether the reporter's process lives (None: unknown)."""
+
+    value: Optional[str] = None
+    owner: Optional[int] = None
+    lives: Optional[bool] = None
+    pid: Optional[int] = None
+
+
+NOTHING = Seen()
+
+
+def holds(link: Link, seen: Seen) -> bool:
+    return link.met_by(seen.value, seen.owner) and seen.lives is not False
+
+
+def paths_of(links: Iterable[Link]) -> list[str]:
+    """The nodes that tell of these links."""
+    return [path for link in links for path in ((link.pid,) if link.qmp else (link.path, link.pid)) if path]
+
+
+async def judged(host: Any, links: Sequence[Link], nodes: Mapping[str, Any], patience: Optional[float]) -> dict[Link, Seen]:
+    """Every link as ``nodes`` tell. patience: seconds that a QEMU has to answer which has no node; None: it is not asked."""
+    found: dict[Link, Seen] = {}
+    for link in links:
+        pid = _pid(nodes.get(link.pid))
+        lives = host.serves(pid, int(PID_OF.match(link.pid)[1])) if pid is not None else None  # type: ignore[index]
+        value, owner = nodes.get(link.path, (None, None))
+        if link.qmp and patience is not None:
+            value = await host.query_status(link.path, host.now() + patience, link.want)
+        found[link] = Seen(value, owner, lives, pid)
+    return found
+
+
+def _pid(node: Any) -> Optional[int]:
+    """libxl keeps it below the domain's home, where only domain 0 may write."""
+    return int(node.value) if node and node.owner == 0 and re.fullmatch(r"[1-9]\d{0,9}", node.value or "") else None
+
+
+def shown(link: Link, seen: Seen, after: Optional[float]) -> dict[str, Any]:
+    """A link as results show it. after: seconds until it held; None where nobody watched it come up."""
+    return {
+        "link": link.name,
+        "domain": link.reporter,
+        "path": link.path,
+        "want": link.wanted,
+        "value": seen.value if seen.value is None else printable(seen.value, VALUE_MAX),
+        "holds": holds(link, seen),
+        "after_s": None if after is None else round(after, 3),
+    }
+
+
+async def links_now(host: Any, subjects: Sequence[Subject]) -> list[tuple[dict[str, Any], ...]]:
+    """The links of guests that are up, as they are at this moment, asked for at once."""
+    chains = [chain(subject) for subject in subjects]
+    everyone = [link for links in chains for link in links]
+    seen = await judged(host, everyone, host.xenstore().nodes(paths_of(everyone)), QMP_PATIENCE)
+    return [tuple(shown(link, seen[link], None) for link in links) for links in chains]
+
+
+def with_devices(xenstore: Any, subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects with those of their devices that other domains serve, and these domains' own vTPM managers."""
+    of = devices_of(xenstore, [subject.domid for subject in subjects])
+    vtpms = {device.backend for devices in of.values() for device in devices if device.kind == "vtpm" and device.backend}
+    managed = {domid: _managers(found) for domid, found in devices_of(xenstore, vtpms).items()}
+    return [replace(subject, devices=_in_order(of[subject.domid], managed)) for subject in subjects]
+
+
+def _in_order(devices: Sequence[Device], managed: Mapping[int, Sequence[Device]]) -> tuple[Device, ...]:
+    """Who serves comes before whom it serves."""
+    return tuple(d for device in devices for d in (*managed.get(device.backend, ()), device))
+
+
+def _managers(devices: Iterable[Device]) -> tuple[Device, ...]:
+    return tuple(device._replace(kind="vtpm-manager") for device in devices if device.kind == "vtpm")
+
+
+def devices_of(xenstore: Any, domids: Iterable[int]) -> dict[int, tuple[Device, ...]]:
+    """domid -> its devices that count, from libxl's own list, which no guest can write (4.7, and older with XSA-175)."""
+    domids = list(domids)
+    kinds = xenstore.ls_many([f"/libxl/{domid}/device" for domid in domids])
+    places = xenstore.ls_many([f"{path}/{kind}" for path, found in kinds.items() for kind in found or ()])
+    backs = xenstore.read_many([f"{path}/{devid}/backend" for path, found in places.items() for devid in found or ()])
+    found: dict[int, list[Device]] = {domid: [] for domid in domids}
+    for value in backs.values():
+        back = BACK.match(value or "")
+        if back and counts(back[2], int(back[1])) and int(back[3]) in found:
+            found[int(back[3])].append(Device(back[2], int(back[1]), str(value)))
+    return {domid: tuple(devices) for domid, devices in found.items()}
