@@ -38,6 +38,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
 FIRMWARE_DIRS = ("/usr/lib/xen-{0}.{1}/boot", "/usr/libexec/xen/boot", "/usr/lib/xen/boot", "/usr/local/lib/xen/boot")
 
+PATIENCE, PATIENCE_EACH = 60.0, 0.5  # seconds for `xl list -l`, and more for each domain: on a full host it takes a minute
 NO_DOM0 = "role stubdom.xen.host says what is missing on this machine"
 
 # The words for a guest's state. Only the first six are where a guest may be left.
@@ -184,7 +185,7 @@ async def _configs(host: Any, whole: Sequence[Domain], domains: Sequence[Domain]
     at_once = len(whole) > 1 and all(d.alive for d in domains)
     found: dict[int, dict[str, Any]] = {}
     for which in [[]] if at_once else [[str(d.domid)] for d in whole]:
-        done = await host.run(["xl", "list", "-l", *which])
+        done = await host.run(["xl", "list", "-l", *which], PATIENCE + PATIENCE_EACH * (len(domains) if at_once else 1))
         found.update(live_configs(done.out) if done.rc == 0 else {})
     return found
 

@@ -113,6 +113,7 @@ class Machine:
     present: dict = field(default_factory=dict)  # domid -> Behaviour of its guest
     pulses: set = field(default_factory=set)  # domids of guests whose device model answers QMP
     ended: set = field(default_factory=set)  # pids of device models in dom0 that have ended
+    slowness: float = 0.0  # seconds that `xl list -l` takes for each domain
     unsafe: list = field(default_factory=list)  # domids of guests let run before their device model was up
     kill_create_at: Optional[int] = None  # the step of `xl create` at which it is killed
 
@@ -171,6 +172,7 @@ def xl_list(machine, own, words):
             return 1
         domids = [domid]
     if "-l" in flags:
+        yield machine.slowness * len(domids)
         for domid in domids:  # each device model is asked over QMP
             if machine.files.get(machine.userdata(domid)) and machine.present.get(domid):
                 yield (lambda domid=domid: machine.answers(domid)), QMP_LIMIT

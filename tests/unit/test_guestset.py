@@ -61,6 +61,15 @@ def test_nothing_to_do_asks_xl_as_often_for_many_as_for_few():
     assert counts[0] == counts[1] == {"xl list -v": 1, "xl list -l": 1}
 
 
+def test_a_host_so_full_that_xl_takes_minutes_to_list_it_is_looked_at():
+    """1000 guests, on a simulated host with oxenstored: `xl list -l` took more than the 60 s that a look at one may take."""
+    host = SimulatedHost(memory=64 * 1024)
+    described = [{**PVH, "name": f"web{i}"} for i in range(200)]
+    guests(host, *described)
+    host.machine.slowness = 0.4
+    assert not guests(host, *described)["changed"]
+
+
 def test_slow_device_models_are_waited_for_side_by_side():
     host = SimulatedHost(memory=64 * 1024)
     described = stubdoms(*(f"vault{i}" for i in range(8)))
