@@ -89,8 +89,8 @@ class Gate:
         self._watch("@introduceDomain", "@releaseDomain")
         self._old: frozenset[str] = frozenset()  # paths of nodes in domain 0 that somebody else wrote
         if from_the_start:
-            self._old = self._left_in_dom0()
             self._others |= set(self.xenstore.ls("/local/domain") or ())
+            self._old = self._left_in_dom0()
 
     # --- for a poll loop
 
@@ -186,7 +186,8 @@ class Gate:
     def _left_in_dom0(self) -> frozenset[str]:
         """What dead guests left below domain 0's home. A new guest may get their number: only a new write is its own."""
         self._watch(DOM0_MODELS)
-        paths = [f"{DOM0_MODELS}/{domid}/{name}" for domid in self.xenstore.ls(DOM0_MODELS) or () for name in DOM0_NODES]
+        dead = [domid for domid in self.xenstore.ls(DOM0_MODELS) or () if domid not in self._others]
+        paths = [f"{DOM0_MODELS}/{domid}/{name}" for domid in dead for name in DOM0_NODES]
         return frozenset(path for path, value in self.xenstore.read_many(paths).items() if value is not None)
 
     # --- finding the domains

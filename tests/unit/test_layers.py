@@ -15,7 +15,7 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
     ["errors"],
-    ["spec"],
+    ["spec", "causes"],
     ["fields"],
     ["rules"],
     ["xlcfg", "libxl"],
