@@ -50,6 +50,8 @@ CODES = {
     "xenstore_refused": "xenstored answered a request with an error, or the limits of its protocol forbid sending it.",
 }
 
+SAID_MAX = 8000  # characters of what a program said, in evidence: xl tells first what failed, and then what it undid
+
 # Unicode categories without a glyph: control (C0, DEL, C1), format (bidi overrides and isolates, zero width), lone
 # surrogates (no encoding takes them), line and paragraph separator.
 _UNPRINTABLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))

@@ -18,7 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import plan as plannin
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
@@ -225,7 +225,7 @@ class Walk:
     def _create_failed(self, gate: Gate, err: str, rc: int) -> XenError:
         """xl gave up by itself. Ran libxl out of time, or did something fail?"""
         failed = gate.failure("readiness_timeout", "did not come up in libxl's own time")
-        evidence = {**failed.evidence, "said": printable(err, 2000)}
+        evidence = {**failed.evidence, "said": printable(err, SAID_MAX)}
         if TIMED_OUT in err or gate.misleading:  # libxl believed what a dead guest left, asked a QEMU too early, and removed it
             return XenError(failed.code, failed.msg, evidence, failed.hint)
         said = f"it was killed by signal {-rc}" if rc < 0 else _last_line(err)

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A failure told in full: the end of the right logs beside what was observed."""
+"""A failure told in full: the end of the right logs beside what was observed, and its cause where that is a known one."""
 
 from __future__ import annotations
 
 from typing import Any, Optional
 
+from ansible_collections.stubdom.xen.plugins.module_utils.causes import recognise
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import LOG_DIR
 
@@ -13,13 +14,25 @@ LOG_PATIENCE, LOG_PAUSE = 1.0, 0.05  # seconds: how long, and how often, an empt
 
 
 async def explained(host: Any, name: str, error: XenError) -> XenError:
-    """The error with the ends of the logs that may hold the reason: the silent reporter's, and the device model's own."""
+    """The error with the ends of the logs that may hold the reason: the silent reporter's, the device model's, its helper's."""
     evidence = dict(error.evidence) if isinstance(error.evidence, dict) else {"observed": error.evidence}
-    reporters, own = evidence.pop("log", None), f"{LOG_DIR}/qemu-dm-{name}.log"
+    reporters, own, helper = evidence.pop("log", None), *(f"{LOG_DIR}/qemu-dm-{name}{dm}.log" for dm in ("", "-dm"))
     tails = {f"{LOG_DIR}/{reporters}": await _tail_soon(host, f"{LOG_DIR}/{reporters}")} if reporters else {}
-    tails.setdefault(own, host.tail(own))
+    for path in (own, helper):
+        tails.setdefault(path, host.tail(path))
     evidence["logs"] = [{"path": path, "tail": tail} for path, tail in tails.items() if tail]
-    return XenError(error.code, error.msg, evidence, error.hint)
+    return _named(error, evidence)
+
+
+def _named(error: XenError, evidence: dict[str, Any]) -> XenError:
+    """With its cause first: what was seen is what follows from that."""
+    texts = [error.msg, str(evidence.get("said", "")), *(log["tail"] for log in evidence["logs"])]
+    waited = error.code == "readiness_timeout"  # else the first link that did not hold is often just what had not come yet
+    cause = recognise(texts, evidence.get("link") if waited else None)
+    if cause is None:
+        return XenError(error.code, error.msg, evidence, error.hint)
+    evidence["cause"] = cause.name
+    return XenError(error.code, f"{cause.what} {error.msg}", evidence, f"{cause.hint}. {error.hint or ''}".strip())
 
 
 async def _tail_soon(host: Any, path: str) -> Optional[str]:

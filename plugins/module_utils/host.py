@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import qmp, waiting
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.programs import Program
 from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome, Readable
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
@@ -62,7 +62,7 @@ class XenHost:
         except BaseException as failure:
             program.stop()
             if isinstance(failure, XenError) and isinstance(failure.evidence, dict):
-                failure.evidence["said"] = printable(program.err, 2000)
+                failure.evidence["said"] = printable(program.err, SAID_MAX)
             raise
         program.close()
         _complain(program)

@@ -17,7 +17,7 @@ from simulated_waiting import Until, together
 from simulated_xen import Hypervisor, SimulatedXenstore, Timeline, Tree
 from simulated_xl import Behaviour, Machine
 
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.host import ENDED, Done
 
 RECORDED = Path(__file__).parent / "recorded" / "xen-4.17"
@@ -119,7 +119,7 @@ class SimulatedHost:
         except XenError as failure:
             process.kill(15)
             if isinstance(failure.evidence, dict):
-                failure.evidence["said"] = printable(process.err, 2000)
+                failure.evidence["said"] = printable(process.err, SAID_MAX)
             raise
         self._killed_with(process)
         return Done(process.rc, process.out, process.err)

@@ -8,6 +8,7 @@ import pytest
 from simulated_host import Behaviour, SimulatedHost
 from stories import DISK, HVM, KINDS, PVH, STUBDOM, by_hand, failure, preview, settle, steps, task
 
+from ansible_collections.stubdom.xen.plugins.module_utils.causes import CAUSES
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import Walk
 
@@ -251,6 +252,24 @@ def test_libxls_own_limit_is_met_by_another_try(host):
     assert sorted(host.domains()) == ["vault", "vault-dm"]
     assert host.now() - 1000 < 60
     settle(host, STUBDOM)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause"),
+    [
+        (Behaviour(stubdom_dies=2, stubdom_error="qemu: failed to map ioreq server resources: error 2"), "ioreq_not_mapped"),
+        (Behaviour(stubdom_dies=2, stubdom_error="qemu-system-i386: -nonsense: invalid option"), "qemu_option_unknown"),
+        (Behaviour(qmp_proxy=False), "qmp_proxy_absent"),
+    ],
+    ids=["by what the stubdomain said", "by what QEMU said", "by the link that did not hold"],
+)
+def test_a_known_cause_is_named_first(host, behaviour, cause):
+    host.behave("vault", behaviour)
+    error = failure(host, STUBDOM, ready={"retries": 0})
+    known = next(row for row in CAUSES if row.name == cause)
+    assert error.evidence["cause"] == cause
+    assert error.msg.startswith(known.what) and "guest vault" in error.msg
+    assert error.hint.startswith(known.hint)
 
 
 def test_a_stubdomain_that_never_answers(host):
