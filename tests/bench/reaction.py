@@ -40,14 +40,14 @@ def xl(*words):
 
 
 @contextlib.contextmanager
-def guests(kernel):
+def guests(kernel, ramdisk):
     """(domid of the guest, domid of the domain that is said to serve it); both gone in the end."""
     made = {}
     try:
         for name in (GUEST, HELPER):
             path = f"/root/{name}.cfg"
             with open(path, "w", encoding="utf-8") as file:
-                file.write(f'name = "{name}"\ntype = "pvh"\nmemory = 128\nkernel = "{kernel}"\n')
+                file.write(f'name = "{name}"\ntype = "pvh"\nmemory = 160\nkernel = "{kernel}"\nramdisk = "{ramdisk}"\n')
             xl("create", "-q", "-p", path)
             made[name] = int(xl("domid", name))
         yield made[GUEST], made[HELPER]
@@ -105,9 +105,9 @@ def ours(state, archive):
     return told["started"] - moment, told["heard"] - moment
 
 
-def measure(archive, kernel, repeat):
+def measure(archive, kernel, ramdisk, repeat):
     found = []
-    with guests(kernel) as (guest, helper):
+    with guests(kernel, ramdisk) as (guest, helper):
         back = f"/local/domain/{helper}/backend/vif/{guest}/7"
         state = f"{back}/state"
         for command in (
@@ -169,4 +169,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "wait":
         wait(sys.argv[2])
     else:
-        json.dump(measure(sys.argv[2], sys.argv[3], int(sys.argv[4])), sys.stdout)
+        json.dump(measure(*sys.argv[2:5], int(sys.argv[5])), sys.stdout)

@@ -14,7 +14,9 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +26,14 @@ LIMIT_S = 3600  # against hanging, no judgement of speed
 
 @dataclass(frozen=True)
 class Gate:
-    """name: str, as in the table and on the command line. command: tuple of str, run from the repository's root."""
+    """name: str, as in the table and on the command line. command: tuple of str, run from the repository's root.
+
+    alone: bool, it uses the whole machine; of the others two run at a time.
+    """
 
     name: str
     command: tuple[str, ...]
+    alone: bool = False
 
 
 GATES = (
@@ -39,9 +45,11 @@ GATES = (
     Gate("ansible-test", ("python", "tests/check/sanity.py")),
     Gate("changelog", ("antsibull-changelog", "lint")),
     Gate("archive", ("python", "tests/check/archive.py")),
-    Gate("unit", ("pytest", "-n", "2", "tests/unit", "tests/lab")),
+    Gate("unit", ("pytest", "-n", "2", "tests/unit", "tests/lab"), alone=True),
     Gate(
-        "contract", ("pytest", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder", "tests/contract", "--kind", "simulated")
+        "contract",
+        ("pytest", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder", "tests/contract", "--kind", "simulated"),
+        alone=True,
     ),
 )
 # what `make test` adds: to a gate's command, and gates of its own
@@ -72,6 +80,7 @@ def environment():
 
 def run(gate):
     """Run one gate to its end, or to LIMIT_S, and return its Outcome."""
+    print(f"-- {gate.name} begins", flush=True)
     start = time.monotonic()
     try:
         done = subprocess.run(
@@ -96,6 +105,7 @@ def run(gate):
 
 def show(outcome):
     """Print what a finished gate has to say: everything when it failed, its last line when it passed."""
+    print(f"== {outcome.gate.name}: {' '.join(outcome.gate.command)}", flush=True)
     if outcome.passed:
         print(f"   ok, {outcome.seconds:.1f} s: {(outcome.output.splitlines() or ['no output'])[-1]}", flush=True)
     else:
@@ -118,16 +128,22 @@ def chosen(names, thorough):
     if unknown:
         sys.exit(f"no such gate: {', '.join(unknown)}. There are: {', '.join(gate.name for gate in known)}")
     gates = [gate for gate in known if gate.name in names] if names else [*GATES, *(SLOW_GATES if thorough else ())]
-    return [Gate(gate.name, gate.command + (MORE.get(gate.name, ()) if thorough else ())) for gate in gates]
+    return [replace(gate, command=gate.command + (MORE.get(gate.name, ()) if thorough else ())) for gate in gates]
+
+
+def outcomes_of(gates):
+    """The Outcomes in the gates' order, each as soon as it and those before it are there."""
+    for alone, group in groupby(gates, key=lambda gate: gate.alone):
+        with ThreadPoolExecutor(1 if alone else 2) as workers:
+            yield from workers.map(run, group)
 
 
 def main(arguments):
     """Run the gates that `arguments` ask for; the exit code: 0 when all of them passed."""
     outcomes = []
-    for gate in chosen([a for a in arguments if a != "--thorough"], "--thorough" in arguments):
-        print(f"== {gate.name}: {' '.join(gate.command)}", flush=True)
-        outcomes.append(run(gate))
-        show(outcomes[-1])
+    for outcome in outcomes_of(chosen([a for a in arguments if a != "--thorough"], "--thorough" in arguments)):
+        outcomes.append(outcome)
+        show(outcome)
     print(f"\n{table(outcomes)}")
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 

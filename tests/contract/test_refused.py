@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from xenhost import DIRECT, FROM_DISK, Host, mostly_simulated
+from xenhost import DIRECT, FROM_DISK, Host
 
 DISK = {"vdev": "xvda", "target": "/var/lib/xen-lab/guest.img", "format": "raw"}
 STUBDOM = {**FROM_DISK, "stubdom": {"type": "linux"}, "disks": [DISK]}
@@ -45,7 +45,8 @@ def occupied(xen: Host) -> tuple[Host, str]:
     return xen, xen.settle("other")
 
 
-@pytest.mark.parametrize("case", mostly_simulated(CASES, "too much memory"))
+@pytest.mark.no_guest_code
+@pytest.mark.parametrize("case", CASES)
 def test_refused(occupied: tuple[Host, str], case: str) -> None:
     options, code, names = CASES[case]
     xen, before = occupied
