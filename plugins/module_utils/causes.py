@@ -1,14 +1,9 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Known causes of a start that failed, as a table: by what somebody said, or by the link that did not hold.
+"""Known causes of a start that failed: by what somebody said, or by the link that did not hold.
 
-xl ends with whatever it undid last, and libxl blames NICs or a time limit for nearly everything that happens to a
-stubdomain. What failed first is a line in the middle of xl's output, in a log, or in the stubdomain's own last words.
-
-Stubdomains write such logs and a guest may have taken its stubdomain over: a cause is a word for people, nothing is done
-because of it. No log reaches `what` or `hint`, and no pattern has an unbounded repeat, so that no text takes long.
-
-To add a row: its name, in docs/errors.md too, and a text that was seen or is in a source in tests/unit/recorded/causes.
+xl ends with whatever it undid last. What failed first is in the middle of its output, in a log, or in the stubdomain's own
+last words. Such words may be lies, so nothing is done because of a cause, and no pattern has an unbounded repeat.
 """
 
 from __future__ import annotations
@@ -21,12 +16,11 @@ TEXT_MAX = 16384  # characters at the end of each text that are looked at; logs 
 
 
 class Cause(NamedTuple):
-    """name: what playbooks test. what, hint: for people. source: whose words. pattern or link: by what it is known."""
+    """name: what playbooks test. what, hint: for people. pattern or link: by what it is known."""
 
     name: str
     what: str
     hint: str
-    source: str
     pattern: Optional[re.Pattern[str]] = None
     link: Optional[str] = None  # of the readiness chain, when it is the one that did not come
 
@@ -50,21 +44,18 @@ CAUSES: tuple[Cause, ...] = (
         "stubdom_kernel_missing",
         "The stubdomain's kernel is missing or unreadable.",
         "run role stubdom.xen.stubdom_image, or correct `stubdom.kernel`",
-        "Xen libxl_dm.c, 4.14 to 4.22",
         re.compile(r"could not access stubdomain kernel "),
     ),
     Cause(
         "stubdom_ramdisk_missing",
         "The stubdomain's ramdisk is missing or unreadable.",
         "run role stubdom.xen.stubdom_image, or correct `stubdom.ramdisk`",
-        "Xen libxl_dm.c, 4.14 to 4.22",
         re.compile(r"could not access stubdomain ramdisk "),
     ),
     Cause(
         "stubdom_kernel_mismatch",
         "The stubdomain's kernel is not the one that the modules in its ramdisk were built for.",
         "run role stubdom.xen.stubdom_image, which builds both from one kernel, and leave `stubdom.kernel` out",
-        "BusyBox modutils.c 1.35; Linux kernel/module/version.c 6.1",
         re.compile(
             r"can't insert '[^'\n]{1,200}': (?:invalid module format|unknown symbol in module"
             r"|module has wrong symbol version|Key was rejected by service)|disagrees about version of symbol "
@@ -75,14 +66,12 @@ CAUSES: tuple[Cause, ...] = (
         "QEMU could not map the guest's ioreq server: the kernel that it runs on does not let it.",
         "run role stubdom.xen.stubdom_image: its image loads xen-privcmd with `unrestricted=1`, which kernels with the fix of"
         " XSA-482 need for libxendevicemodel 4.17",
-        "QEMU hw/i386/xen/xen-hvm.c 7.2, hw/xen/xen-hvm-common.c 10.0",
         re.compile(r"failed to map ioreq server resources: error "),
     ),
     Cause(
         "qemu_without_tpm",
         "This host's QEMU was built without TPM emulation.",
         "use a vTPM domain, or a QEMU for which `-tpmdev help` lists `emulator` (`device_model.path`)",
-        "QEMU softmmu/vl.c 7.2, system/vl.c 10.0",
         re.compile(r"-tpmdev: invalid option|'tpm-[a-z]{1,10}' is not a valid device model name"),
     ),
     Cause(
@@ -90,7 +79,6 @@ CAUSES: tuple[Cause, ...] = (
         "QEMU does not know an option, device, property or machine that it was given.",
         "the last line of the device model's log names it; look at `device_model.args`, and run role stubdom.xen.stubdom_image"
         " after updates of the host",
-        "QEMU vl.c, qdev-monitor.c, qom/object.c, 7.2 to 10.0",
         re.compile(
             r": -[^\s:]{1,100}: invalid option|is not a valid device model name|unsupported machine type"
             r"|Property '[^'\n]{1,100}' not found"
@@ -100,35 +88,24 @@ CAUSES: tuple[Cause, ...] = (
         "qemu_rom_missing",
         "QEMU did not find a device's ROM.",
         "install the package that has QEMU's ROMs (Debian: ipxe-qemu, seabios), then run role stubdom.xen.stubdom_image",
-        "QEMU hw/pci/pci.c, 7.2 to 10.0",
         re.compile(r"failed to find romfile "),
-    ),
-    Cause(
-        "keymap_missing",
-        "QEMU has no keyboard layout of that name.",
-        "correct `extra_config: {keymap: ...}`: the names are the files in QEMU's directory `keymaps`",
-        "QEMU ui/keymaps.c, 7.2 to 10.0; the second wording is newer",
-        re.compile(r"[Cc]ould not read keymap file|could not find keymap file for language "),
     ),
     Cause(
         "vnc_port_in_use",
         "The port for the guest's VNC screen is taken.",
         "give each guest its own `vnc.display`, or leave `vncunused` on, by which QEMU takes the next free one",
-        "QEMU util/qemu-sockets.c, 7.2 to 10.0",
         re.compile(r"Failed to find an available port: Address already in use"),
     ),
     Cause(
         "chardev_unreachable",
         "Nobody listens on a socket that QEMU was told to connect to.",
         "start the program that serves the socket before the guest, such as swtpm; the device model's log names the socket",
-        "QEMU util/qemu-sockets.c, 7.2 to 10.0",
         re.compile(r"-chardev [^\n]{1,300}: Failed to connect to "),
     ),
     Cause(
         "disk_in_use",
         "A disk of the guest is in use by another domain or program, or is mounted.",
         "stop what uses the disk; two guests share one only read-only",
-        "QEMU block/file-posix.c 7.2 to 10.0; Xen tools/hotplug/Linux/block 4.14 to 4.22",
         re.compile(
             r"Failed to get (?:shared )?\"[a-z ]{1,20}\" lock|Is another process using the image"
             r"|mounted (?:read-write )?in (?:a guest|the privileged) domain"
@@ -138,7 +115,6 @@ CAUSES: tuple[Cause, ...] = (
         "disk_missing",
         "The image or device of one of the guest's disks is missing or unreadable.",
         "make the image or volume first, or correct `target` of the disk",
-        "Xen libxl_device.c and tools/hotplug/Linux/block, 4.14 to 4.22; QEMU block/file-posix.c 7.2 to 10.0",
         re.compile(
             r"Disk vdev=[^\s]{1,100} failed to stat: |script: [^\n]{1,300} (?:does not exist|is not a block device)\."
             r"|Could not open '[^'\n]{1,300}': (?:No such file|Permission denied)"
@@ -148,28 +124,24 @@ CAUSES: tuple[Cause, ...] = (
         "disk_format_wrong",
         "A disk's image is not of the format that is described.",
         "correct `format` of the disk: `qemu-img info` tells what the image is",
-        "QEMU block/qcow2.c 7.2 to 10.0, block/vmdk.c, block/vdi.c",
         re.compile(r"Image (?:is )?not in [a-zA-Z0-9]{1,20} format"),
     ),
     Cause(
         "bridge_missing",
         "The bridge for one of the guest's NICs does not exist.",
         "make the bridge first, or correct `bridge` of the NIC",
-        "Xen tools/hotplug/Linux/vif-bridge and vif-openvswitch, 4.14 to 4.22",
         re.compile(r"Could not find bridge device |Could not find bridge, and none was specified|No valid bridge was specified"),
     ),
     Cause(
         "hotplug_script_missing",
         "A script that libxl runs for one of the guest's devices is missing or not executable.",
         "install the script, by default in /etc/xen/scripts, or correct `script` of the disk or NIC",
-        "Xen libxl_exec.c, 4.14 to 4.22",
         re.compile(r"libxl: cannot execute /"),
     ),
     Cause(
         "hotplug_script_failed",
         "The script that readies one of the guest's devices in dom0 failed.",
         "the line that begins with `script:` says why; if there is none, look at the end of /var/log/xen/xen-hotplug.log",
-        "Xen libxl_exec.c, libxl_aoutils.c, 4.14 to 4.22",
         # Not `remove` and `offline`: these fail while libxl undoes a start that failed for another reason.
         re.compile(
             r" (?:add|online) \[\d{1,10}\] (?:exited with error status|died due to)"
@@ -180,7 +152,6 @@ CAUSES: tuple[Cause, ...] = (
         "vtpm_backend_absent",
         "No vTPM back end answers in the domain that the guest's vTPM names.",
         "start the vTPM domain first, and let the guest's vTPM name it",
-        "Xen libxl_device.c, 4.14 to 4.22; the link `vtpm`",
         re.compile(r"unable to add device with path /local/domain/\d{1,5}/backend/vtpm/"),
         "vtpm",
     ),
@@ -189,7 +160,6 @@ CAUSES: tuple[Cause, ...] = (
         "The back end of one of the guest's devices does not answer.",
         "in another domain: does it run, with its driver and `xl devd`? In dom0: is the back end's module loaded (xen-netback,"
         " xen-blkback)?",
-        "Xen libxl_device.c, 4.14 to 4.22; the link `backend`",
         re.compile(r"unable to add device with path /local/domain/"),
         "backend",
     ),
@@ -197,21 +167,18 @@ CAUSES: tuple[Cause, ...] = (
         "host_out_of_memory",
         "The host has not enough free memory for the guest and its stubdomain.",
         "stop a guest, or give this one less; give dom0 a fixed amount (`dom0_mem=`), so that it need not shrink",
-        "Xen xg_dom_boot.c, xl_vmcontrol.c, 4.14 to 4.22",
         re.compile(r"can't allocate low memory for domain|failed to free memory for the domain"),
     ),
     Cause(
         "memory_too_small",
         "The memory of the guest or of its stubdomain does not hold kernel and ramdisk.",
         "raise `stubdom.memory`, or `memory` of a pv or pvh guest",
-        "Xen xg_dom_core.c, 4.14 to 4.22",
         re.compile(r"segment [a-z0-9]{1,20} too large \("),
     ),
     Cause(
         "stubdom_out_of_memory",
         "The stubdomain ran out of memory.",
         "raise `stubdom.memory`",
-        "Linux mm/oom_kill.c 6.1; GLib gmem.c; this collection's image",
         re.compile(
             r"the stubdomain ran out of memory|does not fit into the stubdomain's memory|System is deadlocked on memory"
             r"|Out of memory: Killed process |GLib[^\n]{1,100}: failed to allocate \d{1,20} bytes"
@@ -221,51 +188,30 @@ CAUSES: tuple[Cause, ...] = (
         "kernel_missing",
         "A file that Xen is to start, kernel or ramdisk, is missing or unreadable.",
         "put the file there, or correct its path",
-        "Xen xg_dom_core.c, 4.14 to 4.22",
         re.compile(r"xc: error: panic: [^\n]{1,100}failed to open file "),
     ),
     Cause(
         "kernel_invalid",
         "What was given as a kernel, the guest's or the stubdomain's, is nothing that Xen can start.",
         "give a Linux kernel with CONFIG_XEN_PV (pv, stubdomain) or CONFIG_PVH (pvh)",
-        "Xen xg_dom_core.c, 4.14 to 4.22",
         re.compile(r"xc_dom_find_loader: no loader found"),
-    ),
-    Cause(
-        "type_unsupported",
-        "This host's Xen or processor cannot run guests of that type.",
-        "hvm and pvh need VT-x or AMD-V, switched on in the firmware; `xl info` shows it as virt_caps",
-        "Xen libxl_create.c, xg_dom_boot.c, 4.14 to 4.22",
-        re.compile(r"neither hap nor shadow paging available|guest type \S{1,40} not supported by xen kernel"),
     ),
     Cause(
         "passthrough_unsupported",
         "This host cannot hand devices through to guests: it has no IOMMU that Xen uses.",
         "switch VT-d or AMD-Vi on in the firmware; `xl info` shows it as virt_caps `hvm_directio`",
-        "Xen libxl_create.c, 4.14 to 4.22",
         re.compile(r"passthrough not supported on this platform"),
-    ),
-    Cause(
-        "pci_not_assignable",
-        "A PCI device of the guest cannot be assigned: it is not bound to pciback.",
-        "load xen-pciback and run `xl pci-assignable-add` for the device; `xl pci-assignable-list` shows those that are",
-        "Xen libxl_pci.c, 4.14 to 4.22",
-        re.compile(
-            r"PCI device [0-9a-f:.]{5,20} is not assignable|is not assigned to pciback driver|pciback driver (?:is )?not loaded"
-        ),
     ),
     Cause(
         "bootloader_failed",
         "The boot loader that dom0 runs for the guest failed.",
         "look at the log that xl names; pygrub needs a boot disk with a menu of GRUB that it understands",
-        "Xen libxl_bootloader.c, 4.14 to 4.22",
         re.compile(r"bootloader failed - consult logfile|cannot run bootloader with no boot disk"),
     ),
     Cause(
         "device_model_missing",
         "The device model is missing in dom0 or not executable.",
         "run role stubdom.xen.host, which installs QEMU (Debian: qemu-system-xen), or correct `device_model.path`",
-        "Xen libxl_dm.c, 4.14 to 4.22",
         re.compile(r"device model /[^\n]{1,300} is not executable"),
     ),
     Cause(
@@ -273,7 +219,6 @@ CAUSES: tuple[Cause, ...] = (
         "vchan-socket-proxy in dom0, by which libxl speaks to QEMU in the stubdomain, did not start or has ended.",
         "is it there and executable, beside xl's other programs (Debian: xen-utils)? Its log is"
         " `/var/log/xen/qmp-proxy-<guest>-dm.log`",
-        "Xen libxl_dm.c, libxl_aoutils.c, 4.14 to 4.22; Debian's wrapper of xen-utils",
         re.compile(
             r"qmp proxy /[^\n]{1,300} is not executable|QMP Proxy already exited"
             r"|Unable to execute /[^\n]{1,300}/vchan-socket-proxy"
@@ -283,42 +228,36 @@ CAUSES: tuple[Cause, ...] = (
         "stubdom_root_missing",
         "The stubdomain's kernel found no ramdisk that it could use.",
         "run role stubdom.xen.stubdom_image, or correct `stubdom.ramdisk`; the kernel has to know how it is packed",
-        "Linux init/do_mounts.c, 6.1",
         re.compile(r"Unable to mount root fs|No working init found"),
     ),
     Cause(
         "stubdom_panicked",
         "The stubdomain's kernel panicked.",
         "its last words are at the end of the device model's log; run role stubdom.xen.stubdom_image after updates of the host",
-        "Linux kernel/panic.c, 6.1",
         re.compile(r"Kernel panic - not syncing"),
     ),
     Cause(
         "dm_nodes_refused",
         "xenstored refuses what QEMU writes, as when its domain has used up its quota of nodes.",
         "is xenstored's quota lowered on this host? `xenstore-ls /local/domain/<stubdomain>` shows what the domain wrote",
-        "QEMU hw/xen/xen-legacy-backend.c, accel/xen/xen-all.c, 7.2 to 10.0",
         re.compile(r"xs_mkdir device-model/\d{1,5}/backends/[a-z0-9]{1,20}: failed|error recording dm state"),
     ),
     Cause(
         "console_unserved",
         "QEMU in dom0 does not serve one of the stubdomain's consoles, for which its kernel waits as long as libxl waits for it.",
         "give it one: `extra_config: {device_model_args_pv: ['-serial', 'null', '-serial', 'null', '-serial', 'null']}`",
-        "QEMU hw/char/xen_console.c, from 8.2; seen with Xen 4.20 and QEMU 10.0",
         re.compile(r"No serial device #\d{1,3} found"),
     ),
     Cause(
         "qmp_proxy_absent",
         "No QMP proxy serves libxl in the stubdomain: xl unpause would wait 60 s and leave the guest paused.",
         "run role stubdom.xen.stubdom_image, or have your own image run `vchan-socket-proxy --mode=server`",
-        "Xen libxl_qmp.c, tools/vchan/vchan-socket-proxy.c, 4.14 to 4.22; the link `qmp`",
         link="qmp",
     ),
     Cause(
         "vtpm_manager_absent",
         "The vTPM domain has no connection to its vTPM manager.",
         "start the manager's domain first, then the vTPM's, then the guest",
-        "Xen docs/man/xen-vtpm.7, 4.14 to 4.22; the link `vtpm-manager`",
         link="vtpm-manager",
     ),
 )

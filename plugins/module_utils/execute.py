@@ -47,6 +47,7 @@ TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_e
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on_poweroff that xl's monitor obeys
 MONITORED = ("absent", "halted", "half_made", "shutdown", "crashed")  # where xl may be about to do something of its own
+PLUG = STEPS["await"]._replace(after=GONE)  # what awaiting comes to where that is in vain and force is allowed
 RETRIED = ("readiness_timeout",)  # what more time may cure
 
 
@@ -120,15 +121,29 @@ class Walk:
         done = set()
         for name in names:
             row = STEPS[name]
-            if name == "store" and name in done:
+            if (name == "store" and name in done) or ("plug" in done and name in ("unpause", "shutdown")):
                 continue
             if self.state.word not in row.before:
                 raise self._astray(name, row.before)
-            await self.actions[name]()
+            row = await self._acted(row)
             self.state = await self._seen_after(row)
             if self.state.word not in row.after:
                 raise self._astray(name, row.after)
-            done.add(name)
+            done.add("plug" if row is PLUG else name)
+
+    async def _acted(self, row: Step) -> Step:
+        """Takes a step. Returns its row, or PLUG: a guest that is only let run to be shut down, and may not, is destroyed."""
+        try:
+            await self.actions[row.name]()
+        except XenError as error:
+            if row.name != "await" or self.policy.state not in ("halted", "absent"):
+                raise
+            if not self.policy.shutdown_force:
+                hint = f"shutdown.force: true ends it as it is. {error.hint or ''}".strip()
+                raise XenError(error.code, error.msg, error.evidence, hint) from error
+            await self._destroy()
+            return PLUG
+        return row
 
     async def _seen_after(self, row: Step) -> State:
         """The guest after a step. Its known domains tell that all is as it should be; anything else takes a whole look."""

@@ -90,7 +90,7 @@ def test_rows():
     assert len(set(NAMES)) == len(NAMES)
     for cause in CAUSES:
         assert re.fullmatch(r"[a-z][a-z0-9_]+", cause.name)
-        assert cause.what.endswith(".") and not cause.hint.endswith(".") and cause.source
+        assert cause.what.endswith(".") and not cause.hint.endswith(".")
         assert cause.pattern or cause.link
 
 

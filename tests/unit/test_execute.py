@@ -594,3 +594,21 @@ def test_a_log_that_is_written_a_moment_after_the_news_is_in_the_evidence(host):
     ))  # fmt: skip
     failed = failure(host, STUBDOM)
     assert (failed.code, {"path": log, "tail": "invalid option"} in failed.evidence["logs"]) == ("stubdom_failed", True)
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("state", ["halted", "absent"])
+def test_a_paused_guest_that_may_not_run_any_more_is_taken_away_by_force_alone(host, state, force):
+    """It would be let run to shut itself down, but the vTPM domain that it leans on is gone."""
+    task(host, PVH)
+    domid = host.domid("web")
+    host.hypervisor.domains[domid].seconds += 10
+    host.tree.put(f"/libxl/{domid}/device/vtpm/0/backend", f"/local/domain/77/backend/vtpm/{domid}/0")
+    assert host.xl("pause", "web").rc == 0
+    if force:
+        gone = task(host, {"name": "web"}, state=state, shutdown={"timeout": 5, "force": True})
+        assert (gone["guest"]["state"], host.domains()) == (state, {})
+        return
+    error = failure(host, {"name": "web"}, state=state)
+    assert (error.code, "shutdown.force" in error.hint) == ("reporter_died", True)
+    assert (host.domains()["web"][2], host.machine.unsafe) == ("p", [])
