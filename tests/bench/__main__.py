@@ -114,6 +114,7 @@ def _reaction(turns: Sequence[Mapping[str, float]]) -> Iterator[Row]:
     for what, ours, other, tool in (
         ("heard of it", "heard", "watch", "`xenstore-watch`"),
         ("`xl unpause` is started", "ours", "shell", "a shell loop around `xenstore-watch`"),
+        ("`xl unpause` is started", "ours", "watch", "the line of a bare `xenstore-watch`"),
     ):
         ratio = found[ours] / found[other]
         value = f"{ratio:.2f} ({fine(found[ours])} / {fine(found[other])}, {len(turns)} each)"
