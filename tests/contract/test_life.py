@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import pytest
-from xenhost import KINDS, PULL_THE_PLUG, Host
+from xenhost import KINDS, PULL_THE_PLUG, Host, mostly_simulated
 
 
-@pytest.fixture(scope="module", params=sorted(KINDS))
+@pytest.fixture(scope="module", params=mostly_simulated(sorted(KINDS), "hvm", "pvh", "stubdom"))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -72,12 +72,17 @@ def test_a_stubdom_guest_is_let_run_once_its_chain_holds(xen: Host) -> None:
     info = xen.module("guest_info")["guests"]
     assert [(g["name"], g["state"], g["drift"]) for g in info] == [("chained", "running", [])]
     assert not xen.guest(**info[0]["spec"])["changed"], "what guest_info says of it is valid input, and nothing to do"
+
+    xen.sh("xl pause chained && echo held by hand")
+    ready = xen.module("guest_ready", name="chained", unpause=True)
+    assert (ready["changed"], ready["guest"]["state"]) == (True, "running")
+    assert [link["holds"] for link in ready["readiness"]] == [True] * 4
     xen.guest(name="chained", state="absent", **PULL_THE_PLUG)
 
 
 def test_a_guest_that_can_is_shut_down_gracefully(xen: Host) -> None:
     """The tiny guest answers xl's shutdown request; nobody pulls the plug."""
-    xen.guest(**xen.described("pvh", "polite"))
+    xen.guest(**xen.described("pv", "polite"))
     stopped = xen.guest(name="polite", state="halted", shutdown={"timeout": 600, "force": False})
     assert stopped["guest"]["state"] == "halted" and xen.domains() == ["Domain-0"]
     xen.guest(name="polite", state="absent")

@@ -47,6 +47,7 @@ def wait_for(host: Host, name: str, check: bool = False, timeout: int = LONG, **
     return host.module("guest_ready", check, name=name, timeout=timeout, **more)
 
 
+@pytest.mark.no_guest_code
 def test_a_guest_made_by_xl_is_let_run_when_it_may(held: Host) -> None:
     seen = wait_for(held, "held", check=True, unpause=True)
     assert held.sh("xl list held | awk 'NR > 1 { print $5 }'")[2] == "p"
