@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import shutil
@@ -286,7 +285,8 @@ class XenHost:
                 os.makedirs(LOCK_DIR, mode=0o755, exist_ok=True)
                 # Without a buffer: what cannot be written is not tried again at its closing.
                 stream = stack.enter_context(open(path, "ab+", buffering=0))
-            await _flock(stream, path, time.monotonic() + timeout)
+            if not await waiting.flocked(stream.fileno(), time.monotonic() + timeout):
+                raise _locked(stream, path)
             with _writing(path):
                 stream.truncate(0)
                 stream.write(f"pid {os.getpid()}: {purpose}\n".encode())
@@ -330,19 +330,6 @@ def _writing(path: str) -> Iterator[None]:
             {"path": path, "errno": errno.errorcode.get(error.errno or 0, "?")},
             "see `df` and `mount` on the host; what was there before is as it was",
         ) from error
-
-
-async def _flock(stream: Any, path: str, deadline: float) -> None:
-    """flock has no timeout and a blocked one no event to wait on: this asks again, less and less often."""
-    pause = 0.02
-    while True:
-        try:
-            return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise _locked(stream, path) from None
-            await Readable((), time.monotonic() + pause)
-            pause = min(pause * 2, 0.5)
 
 
 def _locked(stream: Any, path: str) -> XenError:

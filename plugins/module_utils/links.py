@@ -57,9 +57,14 @@ async def judged(host: Any, links: Sequence[Link], nodes: Mapping[str, Any], pat
     return found
 
 
+def of_dom0(node: Any) -> Optional[str]:
+    """The value of a node that is domain 0's own; another's is not believed. node: one of Xenstore.nodes(), or None."""
+    return node.value if node and node.owner == 0 else None
+
+
 def _pid(node: Any) -> Optional[int]:
-    """libxl keeps it below the domain's home, where only domain 0 may write."""
-    return int(node.value) if node and node.owner == 0 and re.fullmatch(r"[1-9]\d{0,9}", node.value or "") else None
+    value = of_dom0(node) or ""
+    return int(value) if re.fullmatch(r"[1-9]\d{0,9}", value) else None
 
 
 def shown(link: Link, seen: Seen, after: Optional[float]) -> dict[str, Any]:

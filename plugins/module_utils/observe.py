@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
@@ -190,23 +190,23 @@ async def _configs(host: Any, whole: Sequence[Domain], domains: Sequence[Domain]
     return found
 
 
-def subject_of(state: State, guest: Optional[Guest], version: Version = NEWEST) -> Optional[Subject]:
+def subject_of(state: State, guest: Optional[Guest]) -> Optional[Subject]:
     """Whose chain it is, of a guest that is up; None where there is no domain, or no stubdomain that should be."""
     if guest is None or state.domain is None or not state.domain.alive:
         return None
     kind = kind_of(guest, state.has_qemu)
     if kind not in WITHOUT_STUBDOM and state.stubdom_domid is None:
         return None
-    return Subject(state.name, state.domain.uuid, state.domain.domid, kind, state.stubdom_domid, version=version)
+    return Subject(state.name, state.domain.uuid, state.domain.domid, kind, state.stubdom_domid)
 
 
 async def links_of(host: Any, pairs: Sequence[tuple[State, Optional[Guest]]]) -> dict[str, tuple[dict[str, Any], ...]]:
     """name -> the links, as they are now, of those guests that are up."""
-    up = [(state, guest) for state, guest in pairs if subject_of(state, guest)]
-    version = await chain_version(host, [kind_of(guest, state.has_qemu) for state, guest in up if guest])
-    subjects = [(state, subject) for state, guest in up if (subject := subject_of(state, guest, version))]
-    leaning = with_devices(host.xenstore(), [subject for state, subject in subjects if _leans(state.config)])
-    whole = {**{subject.name: subject for _state, subject in subjects}, **{subject.name: subject for subject in leaning}}
+    up = [(state, subject) for state, guest in pairs if (subject := subject_of(state, guest))]
+    version = await chain_version(host, [subject.device_model for _state, subject in up])
+    whole = {subject.name: replace(subject, version=version) for _state, subject in up}
+    leaning = [whole[state.name] for state, _subject in up if _leans(state.config)]
+    whole.update((subject.name, subject) for subject in with_devices(host.xenstore(), leaning))
     return dict(zip(whole, await links_now(host, list(whole.values()))))
 
 

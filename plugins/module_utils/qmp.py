@@ -9,22 +9,19 @@ newer; older ones have none). Such a QEMU is not trusted: what it says is bounde
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import json
 import os
 import re
 import socket
-import time
 from collections.abc import Container
 from typing import Any, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Readable
+from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Readable, flocked
 
 SOCKET = re.compile(r"/qmp-libxl-(\d+)\Z")
 LOCKS = "/var/lib/xen/userdata-l.{}.*.qmp-socket-lock"
 MOST = 1 << 16  # bytes of one message
-LOCK_PAUSE = 0.05  # seconds: a lock that is held has no event to wait for
 
 
 async def query_status(path: str, want: Container[str], deadline: float, wake: int) -> Optional[str]:
@@ -49,17 +46,8 @@ async def _lock(stack: contextlib.ExitStack, path: str, deadline: float) -> None
     for name in glob.glob(LOCKS.format(found[1])) if found else ():
         fd = os.open(name, os.O_RDONLY)
         stack.callback(os.close, fd)
-        while not _taken(fd):
-            if time.monotonic() >= deadline:
-                raise TimeoutError(name)
-            await Readable((), time.monotonic() + LOCK_PAUSE)
-
-
-def _taken(fd: int) -> bool:
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
+        if not await flocked(fd, deadline):
+            raise TimeoutError(name)
 
 
 class _Conversation:

@@ -21,6 +21,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.links import (
     Seen,
     holds,
     judged,
+    of_dom0,
     paths_of,
     shown,
     with_devices,
@@ -38,10 +39,6 @@ def failure_node(stubdom: int) -> str:
 def target_node(stubdom: int) -> str:
     """Where libxl says whom a stubdomain serves."""
     return f"/local/domain/{stubdom}/target"
-
-
-def _of_dom0(node: Any) -> Optional[str]:
-    return node.value if node.owner == 0 else None
 
 
 class Proof(NamedTuple):
@@ -196,7 +193,7 @@ class Gate:
         """What tells who serves the guest, and why that one gave up."""
         if self.device_model in WITHOUT_STUBDOM:
             return []
-        mine = f"/local/domain/{self._domid}/image/device-model-domid"
+        mine = self._model_node()
         self._watch(mine)
         stubdom = self.subject.stubdom if self.subject else None
         return [mine] if stubdom is None else [mine, target_node(stubdom), failure_node(stubdom)]
@@ -215,14 +212,18 @@ class Gate:
 
     def _stubdom(self, nodes: Mapping[str, Any]) -> Optional[int]:
         """The guest's stubdomain: two nodes, both domain 0's, must agree. A guest cannot name another's as its own."""
-        named = _of_dom0(nodes[f"/local/domain/{self._domid}/image/device-model-domid"]) or ""
+        named = of_dom0(nodes[self._model_node()]) or ""
         self._named = int(named) if named.isdigit() else None
         if not self._named:
             return None
         target = target_node(self._named)
         self._watch(target)
         seen = nodes.get(target) or self.xenstore.nodes([target])[target]
-        return self._named if _of_dom0(seen) == str(self._domid) else None
+        return self._named if of_dom0(seen) == str(self._domid) else None
+
+    def _model_node(self) -> str:
+        """Where libxl says which stubdomain serves the guest."""
+        return f"/local/domain/{self._domid}/image/device-model-domid"
 
     def _devices(self) -> str:
         return f"/libxl/{self._domid}/device"

@@ -8,6 +8,7 @@ descriptors and deadlines. Not asyncio: importing that costs a module more than 
 
 from __future__ import annotations
 
+import fcntl
 import selectors
 import time
 from collections import deque
@@ -26,6 +27,23 @@ class Readable:
     def __await__(self) -> Generator[Readable, frozenset[int], frozenset[int]]:
         ready = yield self
         return ready
+
+
+async def flocked(fd: int, deadline: float) -> bool:
+    """Takes the flock of a descriptor; False if somebody else has it until the deadline.
+
+    flock has no timeout and a blocked one no event to wait on: this asks again, less and less often.
+    """
+    pause = 0.02
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            await Readable((), time.monotonic() + pause)
+            pause = min(pause * 2, 0.5)
 
 
 class Outcome(NamedTuple):

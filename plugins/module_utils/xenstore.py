@@ -139,7 +139,8 @@ class Xenstore:
 
     def owner(self, path: str) -> int | None:
         """The domid that owns a node; None if there is no such node."""
-        return self.nodes([path])[path].owner
+        perms = self.perms(path)
+        return perms[0][1] if perms else None
 
     def perms(self, path: str) -> list[tuple[str, int]] | None:
         """[(one of n r w b, domid)]: the owner with what everybody may do, then the exceptions; None if absent."""
