@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, Field
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain, HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import FIRMWARE_DIRS, State, info
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated, lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MIB, Guest, format_size
 
 STUBDOM_FILES = {"linux": ("qemu-stubdom-linux-kernel", "qemu-stubdom-linux-rootfs"), "minios": ("ioemu-stubdom.gz",)}
 # Memory that libxl gives a stubdomain when nothing is said (libxl_dm.c, 4.14), with the 8 MiB of video memory it adds.
@@ -70,6 +70,7 @@ def check(facts: Facts, guest: Guest, state: State) -> None:
     check_new(guest)
     check_described(facts.info, guest, state)
     _check_files(facts, guest)
+    _check_stubdom_files(facts, guest)
     _check_memory(facts, guest, state)
 
 
@@ -77,6 +78,20 @@ def check_described(about: HostInfo, guest: Guest, state: State) -> None:
     """Raises XenError for what could never be started here: found out when the file is written, not at the next boot."""
     _check_versions(about, guest)
     _check_identity(guest, state.domains)
+
+
+def check_change(facts: Facts, guest: Guest, more: int, devices: bool) -> None:
+    """Raises XenError for what a guest cannot be given as it runs. more: bytes of memory; devices: disks or media."""
+    if devices:
+        _check_files(facts, guest, "disks")
+    free = facts.info.free_memory
+    if more > free and not facts.autoballoon:
+        raise XenError(
+            "not_enough_memory",
+            f"memory: the guest is to have {more // MIB}MiB more, this host has {free // MIB}MiB free",
+            {"needed": format_size(more), "free": format_size(free), "memory": format_size(guest.memory or 0)},
+            "stop a guest, or give this one less",
+        )
 
 
 def _check_versions(about: HostInfo, guest: Guest) -> None:
@@ -98,7 +113,7 @@ def _version_needs(guest: Guest) -> Iterator[tuple[str, Any, tuple[int, int], tu
     for field in FIELDS:
         value = lookup(guest, field.option)
         if value is not None and field.key is not None:
-            yield field.option, "***" if field.secret else value, field.since, newest
+            yield field.option, _told(field, value), field.since, newest
     if guest.stubdom.type == "linux":
         yield "stubdom.type", "linux", FIRST_LINUX, newest
     if guest.stubdom.type == "minios" or guest.device_model.version == "qemu_xen_traditional":
@@ -106,6 +121,11 @@ def _version_needs(guest: Guest) -> Iterator[tuple[str, Any, tuple[int, int], tu
     for disk in guest.disks or ():
         if isolated(guest) and disk.devtype == "cdrom":
             yield f"disks ({disk.vdev})", "cdrom with a stubdomain", FIRST_PHY_CDROM, newest
+
+
+def _told(field: Field, value: Any) -> Any:
+    """The value as evidence: of devices only how many, as one may hold a password."""
+    return "***" if field.secret else (f"{len(value)} of them" if field.option in LISTED else value)
 
 
 def _dotted(version: tuple[int, int]) -> str:
@@ -123,16 +143,15 @@ def _files(guest: Guest) -> Iterator[tuple[str, str]]:
             yield f"disks[{i}].target", disk.target
 
 
-def _check_files(facts: Facts, guest: Guest) -> None:
+def _check_files(facts: Facts, guest: Guest, of: str = "") -> None:
     for option, path in _files(guest):
-        if facts.files[path] in ("missing", "unreadable"):
+        if option.startswith(of) and facts.files[path] in ("missing", "unreadable"):
             raise XenError(
                 "file_unreadable",
                 f"{option}: {path} is {facts.files[path]} on this host",
                 {"option": option, "value": path, "observed": facts.files[path]},
                 "put the file there first, or correct the path",
             )
-    _check_stubdom_files(facts, guest)
 
 
 def _check_stubdom_files(facts: Facts, guest: Guest) -> None:

@@ -49,6 +49,57 @@ NIC = {
     "options": {"type": "list", "elements": "str"},
 }
 
+PCI = {
+    "address": _text(required=True),
+    "vslot": {"type": "int"},
+    "permissive": {"type": "bool"},
+    "msitranslate": {"type": "bool"},
+    "power_mgmt": {"type": "bool"},
+    "seize": {"type": "bool"},
+    "rdm_policy": _text(choices=["strict", "relaxed"]),
+    "options": {"type": "list", "elements": "str"},
+}
+
+USB_CONTROLLER = {
+    "type": _text(choices=["auto", "pv", "qusb", "devicemodel"]),
+    "version": {"type": "int", "choices": [1, 2, 3]},
+    "ports": {"type": "int"},
+}
+
+USB = {
+    "host_bus": {"type": "int", "required": True},
+    "host_address": {"type": "int", "required": True},
+    "controller": {"type": "int"},
+    "port": {"type": "int"},
+}
+
+VFB = {
+    "vnc": {"type": "bool"},
+    "listen": _text(),
+    "display": {"type": "int"},
+    "unused": {"type": "bool"},
+    "password": _text(no_log=True),
+    "keymap": _text(no_log=False),  # a layout, no key
+    "options": {"type": "list", "elements": "str"},
+}
+
+CHANNEL = {
+    "name": _text(required=True),
+    "connection": _text(choices=["pty", "socket"], required=True),
+    "path": _text(),
+    "backend": _text(),
+}
+
+P9 = {
+    "tag": _text(required=True),
+    "path": _text(required=True),
+    "security_model": _text(required=True),
+    "backend": _text(),
+    "options": {"type": "list", "elements": "str"},
+}
+
+VTPM = {"backend": _text(required=True), "uuid": _text()}
+
 GUEST: dict[str, Any] = {
     "name": _text(required=True),
     "uuid": _text(),
@@ -58,6 +109,9 @@ GUEST: dict[str, Any] = {
     "vcpus": {"type": "int"},
     "max_vcpus": {"type": "int"},
     "cpus": _text(),
+    "weight": {"type": "int"},
+    "cap": {"type": "int"},
+    "cpupool": _text(),
     "kernel": {"type": "path"},
     "ramdisk": {"type": "path"},
     "cmdline": _text(),
@@ -81,6 +135,13 @@ GUEST: dict[str, Any] = {
     ),
     "disks": _list(**DISK),
     "nics": _list(**NIC),
+    "pci": _list(**PCI),
+    "usb_controllers": _list(**USB_CONTROLLER),
+    "usb": _list(**USB),
+    "vfb": _list(**VFB),
+    "channels": _list(**CHANNEL),
+    "p9": _list(**P9),
+    "vtpm": _list(**VTPM),
     "serial": _text(),
     "vnc": _dict(enabled={"type": "bool"}, listen=_text(), display={"type": "int"}, password=_text(no_log=True)),
     "on_poweroff": _text(choices=ACTIONS),
@@ -105,6 +166,7 @@ POLICY: dict[str, Any] = {
         "type": "dict",
         "options": {"timeout": {"type": "float", "default": 120.0}, "force": {"type": "bool", "default": False}},
     },
+    "compare": {"type": "dict"},
     "expect_plan": _text(),
 }
 

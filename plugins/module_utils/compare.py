@@ -13,14 +13,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields as attributes
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.fields import ABSENT, BY_OPTION, FIELDS
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import ABSENT, BY_OPTION, FIELDS, Field
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import guest_of_config, leaves
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, is_secret, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import IDENTITY, LISTED, Guest, is_secret, to_options
+
+EXACTLY: Mapping[str, str] = {}  # every field as described
 
 
 class Change(NamedTuple):
-    """A field whose value differs: before and after in the options' own form. needs: what changing it live takes."""
+    """A field whose value differs: before and after in the options' own form. needs: what changing it takes.
+
+    A device is a field of its own, called by its list and its identity: disks[xvda]. None: it is not there.
+    """
 
     field: str
     before: Any
@@ -35,55 +40,84 @@ COVERED = re.compile(
 )
 
 
-def live_changes(wanted: Guest, wanted_config: Mapping[str, Any], live_config: Mapping[str, Any]) -> tuple[Change, ...]:
-    """What the running domain has otherwise than described. Both configs are libxl's JSON."""
-    asked, live = guest_of_config(wanted_config), guest_of_config(live_config)
-    return tuple(_field_changes(wanted, asked, live)) + tuple(_extra_changes(wanted, wanted_config, live_config))
+def live_changes(
+    wanted: Guest,
+    wanted_config: Mapping[str, Any],
+    live_config: Mapping[str, Any],
+    how: Mapping[str, str] = EXACTLY,
+    live: Optional[Guest] = None,
+) -> tuple[Change, ...]:
+    """What the running domain has otherwise than described. Both configs are libxl's JSON. how: the task's `compare`.
+
+    ``live``: the guest that live_config describes, where that was read already.
+    """
+    asked, live = guest_of_config(wanted_config), live or guest_of_config(live_config)
+    extra = () if how.get("extra_config") == "ignore" else _extra_changes(wanted, wanted_config, live_config)
+    return tuple(_field_changes(wanted, asked, live, how)) + tuple(extra)
 
 
-def _field_changes(wanted: Guest, asked: Guest, live: Guest) -> Iterator[Change]:
+def _field_changes(wanted: Guest, asked: Guest, live: Guest, how: Mapping[str, str]) -> Iterator[Change]:
     for field in FIELDS:
-        if lookup(wanted, field.option) is None:
+        rule = compared(field.option, how)
+        if lookup(wanted, field.option) is None or rule == "ignore":
             continue
         ask, have = (_or_default(field.option, lookup(g, field.option)) for g in (asked, live))
-        if not _same(ask, have):
+        if field.option in LISTED:
+            yield from _device_changes(field, lookup(wanted, field.option), ask or (), have or (), rule == "contains")
+        elif not (ask == have or (ask in (None, ()) and have in (None, ()))):
             yield Change(field.option, _shown(have), _shown(ask), field.needs)
+
+
+def compared(option: str, how: Mapping[str, str]) -> str:
+    """How a field is compared: exact, contains or ignore. What is said of `vnc` is said of `vnc.listen` as well."""
+    return how.get(option) or how.get(option.partition(".")[0]) or "exact"
 
 
 def _or_default(option: str, value: Any) -> Any:
     return ABSENT.get(option) if value is None else value
 
 
-def _same(ask: Any, have: Any) -> bool:
-    """Lists of devices match by identity, and only in what is described of each."""
-    if isinstance(ask, tuple) and ask and not isinstance(ask[0], str):
-        return _devices_match(ask, have or ())
-    return bool(ask == have) or (ask in (None, ()) and have in (None, ()))
+def _device_changes(
+    field: Field, told: tuple[Any, ...], ask: tuple[Any, ...], have: tuple[Any, ...], more_may_be: bool
+) -> Iterator[Change]:
+    """Devices match by identity, wherever they stand in the list, and only in what is described of each.
+
+    told: the devices as they are described; ask: what the host's parser makes of them, one after the other.
+    """
+    option = field.option
+    places = {str(i): device for i, device in enumerate(have)}
+    places.update((identity(option, device, i), device) for i, device in enumerate(have))
+    seen = []
+    for i, device in enumerate(ask):
+        found = places.get(identity(option, device, i))
+        seen.append(found)
+        if not _device_match(device, found):
+            wish = told[i] if len(told) == len(ask) else device
+            yield Change(f"{option}[{identity(option, device, i)}]", _device(found), _device(wish), field.needs)
+    for i, device in enumerate(have):
+        if not more_may_be and not any(device is found for found in seen):
+            yield Change(f"{option}[{identity(option, device, i)}]", _device(device), None, field.needs)
 
 
-def _devices_match(ask: tuple[Any, ...], have: tuple[Any, ...]) -> bool:
-    by_identity = {identity(device, i): device for i, device in enumerate(have)}
-    by_place = {str(i): device for i, device in enumerate(have)}
-    return len(ask) == len(have) and all(
-        _device_match(device, {**by_place, **by_identity}.get(identity(device, i))) for i, device in enumerate(ask)
-    )
+def _device(device: Optional[Any]) -> Optional[dict[str, Any]]:
+    return None if device is None else to_options(device)
 
 
-def identity(device: Any, place: int) -> str:
-    """What makes a device the same one: a disk's vdev, a NIC's MAC, else its place."""
-    return getattr(device, "vdev", None) or getattr(device, "mac", None) or str(place)
+def identity(option: str, device: Any, place: int) -> str:
+    """What makes a device of a list the same one: a disk's vdev, a NIC's MAC; of what has nothing of the kind, its place."""
+    named = [getattr(device, name) for name in IDENTITY.get(option, ())]
+    return ":".join(map(str, named)) if named and None not in named else str(place)
 
 
 def _device_match(ask: Any, have: Optional[Any]) -> bool:
-    return have is not None and all(
-        getattr(ask, a.name) is None or getattr(ask, a.name) == getattr(have, a.name) for a in attributes(ask)
-    )
+    """A drive without a target is an empty one; any other attribute that is not described may be as it likes."""
+    if have is None or (getattr(ask, "devtype", None) == "cdrom" and (ask.target or None) != (have.target or None)):
+        return False
+    return all(getattr(ask, a.name) in (None, getattr(have, a.name)) for a in attributes(ask))
 
 
 def _shown(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [v if isinstance(v, str) else to_options(v) for v in value]
-    return value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _extra_changes(wanted: Guest, wanted_config: Mapping[str, Any], live_config: Mapping[str, Any]) -> Iterator[Change]:

@@ -45,6 +45,7 @@ CODES = {
     "not_ready": "The guest was not let run, because its readiness chain was not seen to hold.",
     "not_begun": "The guest was not begun, because another one of its set had failed; nothing of it was touched.",
     "shutdown_timeout": "The guest did not shut itself down in time.",
+    "change_failed": "A guest that runs did not take a change; it is as it was.",
     "step_failed": "A step did not end in the state that it is there for.",
     "unforeseen": "Something went wrong that this collection did not foresee; run again, and tell its maintainers.",
     "xenstore_refused": "xenstored answered a request with an error, or the limits of its protocol forbid sending it.",

@@ -9,7 +9,7 @@ matter of time, tried again from a fresh observation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
@@ -17,6 +17,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, rules
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
+from ansible_collections.stubdom.xen.plugins.module_utils.change import Asked, change
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
@@ -34,7 +35,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options
-from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE, STEPS, THERE, Step
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import CHANGES, GONE, STEPS, THERE, Planned, Step
 from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
 
 XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
@@ -45,7 +46,6 @@ PAGES_PAUSE, PAGES_PAUSE_MAX = 0.05, 1.0  # seconds between two looks at it, gro
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
-RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # on_poweroff that xl's monitor obeys
 MONITORED = ("absent", "halted", "half_made", "shutdown", "crashed")  # where xl may be about to do something of its own
 PLUG = STEPS["await"]._replace(after=GONE)  # what awaiting comes to where that is in vain and force is allowed
 RETRIED = ("readiness_timeout",)  # what more time may cure
@@ -88,7 +88,7 @@ class Walk:
         self.actions: Mapping[str, Callable[[], Awaitable[None]]] = {
             "store": self._store, "autostart": self._autostart, "sweep": self._sweep, "clear": self._destroy,
             "create": self._create, "await": self._await, "unpause": self._unpause, "pause": self._pause,
-            "shutdown": self._shutdown, "discard": self._destroy, "forget": self._forget,
+            "shutdown": self._shutdown, "discard": self._destroy, "forget": self._forget, "queue": self._queue,
         }  # fmt: skip
 
     async def run(self) -> dict[str, Any]:
@@ -103,10 +103,10 @@ class Walk:
 
     async def _attempts(self) -> None:
         """The plan's steps; a start that ran out of time is cleared away and planned anew."""
-        steps = [planned.step for planned in self.decision.plan.steps]
+        steps = self.decision.plan.steps
         again = self.policy  # `present` asks for no power, but what this walk stopped it has to start again
         if again.state == "present":
-            again = replace(again, state="running" if "unpause" in steps else "paused")
+            again = replace(again, state="running" if any(p.step == "unpause" for p in steps) else "paused")
         for attempt in range(self.policy.ready_retries + 1):
             try:
                 return await self._steps(steps)
@@ -115,26 +115,26 @@ class Walk:
                 if error.code not in RETRIED or attempt == self.policy.ready_retries:
                     raise
                 self.state = await look(self.host, self.name)
-                steps = [p.step for p in (await decide(self.host, self.given, again, self.state)).plan.steps]
+                steps = (await decide(self.host, self.given, again, self.state)).plan.steps
 
-    async def _steps(self, names: list[str]) -> None:
+    async def _steps(self, steps: Sequence[Planned]) -> None:
         done = set()
-        for name in names:
-            row = STEPS[name]
+        for planned in steps:
+            name, row = planned.step, STEPS[planned.step]
             if (name == "store" and name in done) or ("plug" in done and name in ("unpause", "shutdown")):
                 continue
             if self.state.word not in row.before:
                 raise self._astray(name, row.before)
-            row = await self._acted(row)
+            row = await self._acted(row, planned)
             self.state = await self._seen_after(row)
             if self.state.word not in row.after:
                 raise self._astray(name, row.after)
             done.add("plug" if row is PLUG else name)
 
-    async def _acted(self, row: Step) -> Step:
+    async def _acted(self, row: Step, planned: Planned) -> Step:
         """Takes a step. Returns its row, or PLUG: a guest that is only let run to be shut down, and may not, is destroyed."""
         try:
-            await self.actions[row.name]()
+            await (self._change(planned) if row.name in CHANGES else self.actions[row.name]())
         except XenError as error:
             if row.name != "await" or self.policy.state not in ("halted", "absent"):
                 raise
@@ -149,8 +149,8 @@ class Walk:
         """The guest after a step. Its known domains tell that all is as it should be; anything else takes a whole look."""
         if row.files_only:
             return reread(self.host, self.state)
-        if row.name == "await" and self.state.word in row.after:
-            return self.state  # the proof says more than a look would
+        if (row.name == "await" and self.state.word in row.after) or row.name in CHANGES:
+            return self.state  # the proof says more than a look would, and a change ends with one
         if row.after != GONE:  # a domain that went may have come back under another number
             known = own_domids(self.state) | (self.gate.domids() if self.gate else set())
             state = await look_again(self.host, self.state, known)
@@ -266,15 +266,26 @@ class Walk:
     async def _pause(self) -> None:
         await self._xl("pause", str(self._domid()))
 
+    async def _change(self, planned: Planned) -> None:
+        wanted, answer = self.decision.wanted, self.decision.parsed
+        if wanted is None or answer is None:
+            raise self._astray(planned.step, STEPS[planned.step].before)
+        asked = Asked(wanted, answer.config, self.policy.compare)
+        self.state = await change(self.host, self.state, self._domid(), planned, asked)
+
+    async def _queue(self) -> None:
+        await self._xl("config-update", str(self._domid()), config_path(self.name))
+
     async def _destroy(self) -> None:
         domids = {d.domid for d in (self.state.domain, self.state.stubdom) if d is not None}
-        await self._xl("destroy", str(self._domid()))
+        if (await self.host.run(["xl", "destroy", str(self._domid())], XL_PATIENCE)).rc < 0:
+            await self._xl("destroy", str(self._domid()))  # killed: what it left may have no name to be found by again
         await self._gone_for_good(domids)
 
     async def _shutdown(self) -> None:
         """Graceful as far as the guest can be: PV control, else the ACPI power button. Force is the task's decision."""
         domid, limit = self._domid(), self.host.now() + self.policy.shutdown_timeout
-        if self.state.live is not None and (self.state.live.on_poweroff or "") in RESTARTS:
+        if self.state.live is not None and (self.state.live.on_poweroff or "") in planning.RESTARTS:
             self.host.end(self._makers())  # xl's monitor would start the guest anew
         degraded = self.state.word == "degraded"  # nobody is there to press its power button
         ways: tuple[tuple[str, ...], ...] = ((),) if degraded else ((), ("-F",))

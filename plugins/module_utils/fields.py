@@ -9,6 +9,7 @@ the documentation all walk this table; nothing else knows a field by name.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -28,7 +29,7 @@ class Field(NamedTuple):
     key: Optional[str]  # xl.cfg key; None: not a key of its own
     kind: Kind
     json: Optional[str]  # path in libxl's JSON; None: not there
-    needs: str = "recreate"  # what changing it takes on a running guest
+    needs: str = "reboot"  # what changing it takes on a running guest that does not take it as it runs (live.py)
     since: tuple[int, int] = (4, 2)  # first Xen whose xl knows the key
     secret: bool = False
 
@@ -72,36 +73,47 @@ VCPUS = Kind(int, number, len)
 CPUS = Kind(str, str, _cpu_ranges)
 ARGS = Kind(list, _args, lambda v: tuple(str(arg) for arg in v))
 DM_VERSION = _words({"qemu_xen": "qemu-xen", "qemu_xen_traditional": "qemu-xen-traditional"})
+DEVICES = Kind(list, list, list)  # a list of texts: devices.py, xlcfg.py and libxl.py know how each looks
 ACTION = Kind(str, str, lambda v: "rename-restart" if v == "restart_rename" else str(v).replace("_", "-"))
 
 FIELDS: Sequence[Field] = (
-    Field("name", "name", TEXT, "c_info.name"),
-    Field("uuid", "uuid", Kind(str, lambda v: str(v).lower(), lambda v: str(v).lower()), "c_info.uuid"),
-    Field("type", "type", TEXT, "c_info.type", since=(4, 10)),
+    Field("name", "name", TEXT, "c_info.name", needs="recreate"),
+    Field("uuid", "uuid", Kind(str, lambda v: str(v).lower(), lambda v: str(v).lower()), "c_info.uuid", needs="recreate"),
+    Field("type", "type", TEXT, "c_info.type", since=(4, 10), needs="recreate"),
     Field("memory", "memory", SIZE, "b_info.target_memkb"),
     Field("max_memory", "maxmem", SIZE, "b_info.max_memkb"),
     Field("vcpus", "vcpus", VCPUS, "b_info.avail_vcpus"),
     Field("max_vcpus", "maxvcpus", COUNT, "b_info.max_vcpus"),
     Field("cpus", "cpus", CPUS, "b_info.vcpu_hard_affinity"),
+    Field("weight", "cpu_weight", COUNT, "b_info.sched_params.weight"),
+    Field("cap", "cap", COUNT, "b_info.sched_params.cap"),
+    Field("cpupool", "pool", TEXT, "c_info.pool_name"),
     Field("kernel", "kernel", TEXT, "b_info.kernel"),
     Field("ramdisk", "ramdisk", TEXT, "b_info.ramdisk"),
     Field("cmdline", "cmdline", TEXT, "b_info.cmdline"),
     Field("bootloader", "bootloader", TEXT, "b_info.bootloader"),
-    Field("firmware", "firmware", TEXT, "b_info.type.hvm.bios"),
+    Field("firmware", "firmware", TEXT, "b_info.type.hvm.bios", needs="recreate"),
     Field("boot", "boot", TEXT, "b_info.type.hvm.boot"),
-    Field("device_model.version", "device_model_version", DM_VERSION, "b_info.device_model_version"),
+    Field("device_model.version", "device_model_version", DM_VERSION, "b_info.device_model_version", needs="recreate"),
     Field("device_model.path", "device_model_override", TEXT, "b_info.device_model"),
     Field("device_model.user", "device_model_user", TEXT, "b_info.device_model_user", since=(4, 7)),
-    Field("device_model.restrict", "dm_restrict", FLAG, "b_info.dm_restrict", since=(4, 12)),
+    Field("device_model.restrict", "dm_restrict", FLAG, "b_info.dm_restrict", since=(4, 12), needs="recreate"),
     Field("device_model.args", "device_model_args_hvm", ARGS, "b_info.extra_hvm"),
-    Field("stubdom.type", None, TEXT, None),
+    Field("stubdom.type", None, TEXT, None, needs="recreate"),
     Field("stubdom.kernel", "stubdomain_kernel", TEXT, "b_info.stubdomain_kernel", since=(4, 14)),
     Field("stubdom.ramdisk", "stubdomain_ramdisk", TEXT, "b_info.stubdomain_ramdisk", since=(4, 14)),
     Field("stubdom.cmdline", "stubdomain_cmdline", TEXT, "b_info.stubdomain_cmdline", since=(4, 16)),
     Field("stubdom.memory", "stubdomain_memory", SIZE, "b_info.stubdomain_memkb", since=(4, 14)),
     Field("stubdom.seclabel", "device_model_stubdomain_seclabel", TEXT, "b_info.device_model_ssid_label"),
-    Field("disks", None, TEXT, None),
-    Field("nics", None, TEXT, None),
+    Field("disks", "disk", DEVICES, "disks"),
+    Field("nics", "vif", DEVICES, "nics"),
+    Field("pci", "pci", DEVICES, "pcidevs"),
+    Field("usb_controllers", "usbctrl", DEVICES, "usbctrls", since=(4, 7)),
+    Field("usb", "usbdev", DEVICES, "usbdevs", since=(4, 7)),
+    Field("vfb", "vfb", DEVICES, "vfbs"),
+    Field("channels", "channel", DEVICES, "channels", since=(4, 5)),
+    Field("p9", "p9", DEVICES, "p9s", since=(4, 9)),
+    Field("vtpm", "vtpm", DEVICES, "vtpms", since=(4, 3)),
     Field("serial", "serial", TEXT, "b_info.type.hvm.serial"),
     Field("vnc.enabled", "vnc", FLAG, "b_info.type.hvm.vnc.enable"),
     Field("vnc.listen", "vnclisten", TEXT, "b_info.type.hvm.vnc.listen"),
@@ -117,21 +129,26 @@ BY_OPTION = {f.option: f for f in FIELDS}
 LISTS_TOO = frozenset(("cpus", "serial"))
 
 # Keys that are written from several fields at once (xlcfg.py): with FIELDS' keys, all that extra_config may not hold.
-COMPOSED = ("device_model_stubdomain_override", "disk", "vif")
+COMPOSED = ("device_model_stubdomain_override",)
 MODELLED = frozenset([f.key for f in FIELDS if f.key] + list(COMPOSED))
 
 # Defaults that libxl leaves out of its JSON (it prints no field that has its default value, 4.17): the meaning of absence.
 ABSENT: dict[str, Any] = {
     "on_poweroff": "destroy", "on_reboot": "destroy", "on_crash": "destroy", "vcpus": 1, "max_vcpus": 1,
     "device_model.version": "qemu_xen", "device_model.restrict": False, "stubdom.type": "none", "vnc.enabled": True,
+    "weight": 256, "cap": 0, "cpupool": "Pool-0",
 }  # fmt: skip
+
+
+@functools.cache
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(part.replace(":", ".") for part in path.replace("type.hvm", "type:hvm").split("."))
 
 
 def at(tree: Any, path: str) -> Any:
     """The value at a dotted path in libxl's JSON, or None. 'b_info.type.hvm.x' is the key 'type.hvm' on the way."""
-    parts = path.replace("type.hvm", "type:hvm").split(".")
-    for part in parts:
+    for key in _keys(path):
         if not isinstance(tree, dict):
             return None
-        tree = tree.get(part.replace(":", "."))
+        tree = tree.get(key)
     return tree

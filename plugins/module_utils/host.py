@@ -19,7 +19,7 @@ import signal
 import stat
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import qmp, waiting
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
@@ -49,14 +49,19 @@ class XenHost:
 
     # --- programs
 
-    async def run(self, argv: Sequence[str], timeout: float = 60.0, gate: Any = None) -> Done:
+    async def run(
+        self, argv: Sequence[str], timeout: float = 60.0, gate: Any = None, meanwhile: Optional[Callable[[], None]] = None
+    ) -> Done:
         """Runs a program to its end, at most ``timeout`` seconds.
 
         ``gate``, when given, has a fileno() and is told through on_event() whenever that becomes readable while the
-        program runs; what it raises ends the program. Raises XenError(program_missing, program_timeout).
+        program runs; what it raises ends the program. ``meanwhile`` is called once the program is started: for work that
+        need not wait for it. Raises XenError(program_missing, program_timeout).
         """
         program = Program(self._module.run_command, argv)
         try:
+            if meanwhile is not None:
+                meanwhile()
             await self._ended(program, time.monotonic() + timeout, gate)
         except BaseException as failure:
             program.stop()

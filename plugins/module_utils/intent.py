@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Optional
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import rules, xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils.compare import EXACTLY, identity
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import DeviceModel, Guest, Nic, overlay
 
@@ -23,9 +24,13 @@ NAMESPACE = uuid.UUID("5b6c6f3e-3f43-5d0b-9a4c-7374756264d0")
 VERSION_FOR = {"linux": "qemu_xen", "minios": "qemu_xen_traditional"}
 
 
-def complete(given: Guest, state: State, machine_id: str) -> Guest:
-    """The whole guest that ``given`` means on this host. Raises XenError(invalid_input) for what cannot be."""
-    wanted = overlay(base_of(state), given)
+def complete(given: Guest, state: State, machine_id: str, how: Mapping[str, str] = EXACTLY) -> Guest:
+    """The whole guest that ``given`` means on this host. how: the task's `compare`.
+
+    Raises XenError(invalid_input) for what cannot be.
+    """
+    base = base_of(state)
+    wanted = overlay(base, _as_compared(base, given, how))
     identity = wanted.uuid or (state.domain.uuid if state.domain else _made_uuid(machine_id, str(given.name)))
     wanted = replace(wanted, uuid=identity.lower(), autostart=None)
     wanted = replace(wanted, nics=_with_macs(wanted.nics, _live_macs(state), wanted.uuid or ""))
@@ -33,6 +38,38 @@ def complete(given: Guest, state: State, machine_id: str) -> Guest:
         wanted = replace(wanted, device_model=_with_version(wanted))
     rules.check(wanted)
     return wanted
+
+
+def _as_compared(base: Guest, given: Guest, how: Mapping[str, str]) -> Guest:
+    """What is given, less the fields that are left as they are, and with the devices that may be there beside."""
+    for option, rule in how.items():
+        head, _dot, tail = option.partition(".")
+        have, give = getattr(base, head), getattr(given, head)
+        if rule == "contains" and have and give is not None:
+            give = _joined(head, have, give)
+        elif rule == "ignore" and tail and getattr(have, tail) is not None:
+            give = replace(give, **{tail: None})
+        elif rule == "ignore" and not tail:
+            give = _kept(have, give)
+        changed: dict[str, Any] = {head: give}
+        given = replace(given, **changed)
+    return given
+
+
+def _joined(option: str, have: tuple[Any, ...], give: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The devices that there are, each as it is given if it is, and then those that are new."""
+    given = {identity(option, device, i): device for i, device in enumerate(give)}
+    return tuple(given.pop(identity(option, device, i), device) for i, device in enumerate(have)) + tuple(given.values())
+
+
+def _kept(have: Any, give: Any) -> Any:
+    """What there is, and what is given only where there is nothing."""
+    if is_dataclass(have):
+        there = {f.name: getattr(have, f.name) for f in fields(have) if getattr(have, f.name) is not None}
+        return replace(give, **there)
+    if isinstance(have, Mapping):
+        return {**give, **have}
+    return give if have is None else have
 
 
 def base_of(state: State) -> Guest:

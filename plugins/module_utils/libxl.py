@@ -8,10 +8,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
-from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, at
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import DEVICES, FIELDS, at
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options
 
 # `xl list -v` (tools/xl/xl_list.c, 4.4 to 4.22): the name may hold anything, so the line is read from its end. A domain
@@ -150,18 +150,18 @@ def live_configs(text: str) -> dict[int, dict[str, Any]]:
 
 def guest_of_config(config: Mapping[str, Any]) -> Guest:
     """The guest that libxl's JSON describes, from `xl create -n` and `xl list -l` alike: so the two can be compared."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"disks": [], "nics": []}
     for field in FIELDS:
         value = at(config, field.json) if field.json else None
-        if value is not None:
+        if field.kind is DEVICES:
+            options.update({field.option: [READERS[field.option](device) for device in value]} if value else {})
+        elif value is not None:
             head, _dot, tail = field.option.partition(".")
             plain = field.kind.from_json(value)
             options.update({head: {**options.get(head, {}), tail: plain}} if tail else {head: plain})
     options["stubdom"] = {**options.get("stubdom", {}), **_stubdom(config)}
     if options["stubdom"].get("type") == "minios":  # what libxl takes for no version beside a stubdomain (4.14 to 4.20)
         options["device_model"] = {"version": "qemu_xen_traditional", **options.get("device_model", {})}
-    options["disks"] = [_disk(d) for d in config.get("disks", [])]
-    options["nics"] = [_nic(n) for n in config.get("nics", [])]
     return from_options(options)
 
 
@@ -214,6 +214,83 @@ def _rate(nic: Mapping[str, Any]) -> Optional[str]:
     """Bytes in an interval, spelled as xl-network-configuration(5) has it: bytes a second at that interval."""
     amount, usecs = nic.get("rate_bytes_per_interval"), nic.get("rate_interval_usecs")
     return f"{amount * 10**6 // usecs}B/s@{usecs}us" if amount and usecs else None
+
+
+def _pci(pci: Mapping[str, Any]) -> dict[str, Any]:
+    """A mask of all ones stands for all functions; libxl's default of the policy is strict (libxl_pci.c)."""
+    place = "{:04x}:{:02x}:{:02x}".format(*(int(pci.get(part, 0)) for part in ("domain", "bus", "dev")))
+    function = "*" if pci.get("vfunc_mask") == 0xFFFFFFFF else str(pci.get("func", 0))
+    policy = str(pci.get("rdm_policy", "invalid"))
+    return {
+        "address": f"{place}.{function}",
+        "vslot": int(pci.get("vdevfn", 0)) >> 3 or None,
+        "rdm_policy": "strict" if policy == "invalid" else policy,
+        **{flag: bool(pci.get(flag)) for flag in ("permissive", "msitranslate", "power_mgmt", "seize")},
+    }
+
+
+def _usb_controller(controller: Mapping[str, Any]) -> dict[str, Any]:
+    """auto is any type, and what libxl makes of it is told; its default of the version is 2 (libxl_usb.c)."""
+    kind = controller.get("type", "auto")
+    found = {"version": controller.get("version") or 2, "ports": controller.get("ports") or None}
+    return {"type": None if kind == "auto" else kind, **found}
+
+
+def _usb(usb: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a text without `type` libxl has lost bus and address in its JSON, though it attaches the device (4.17)."""
+    host = usb.get("type.hostdev", {})
+    found = {"controller": usb.get("ctrl"), "port": usb.get("port") or None}
+    return {"host_bus": host.get("hostbus"), "host_address": host.get("hostaddr"), **found}
+
+
+# xl's names of a frame buffer's window in dom0, and their places in libxl's JSON.
+SDL = {"sdl": "enable", "opengl": "opengl", "display": "display", "xauthority": "xauthority"}
+
+
+def _vfb(vfb: Mapping[str, Any]) -> dict[str, Any]:
+    """What libxl fills in for a display that is on is the same as nothing said (libxl_console.c)."""
+    vnc, sdl = vfb.get("vnc", {}), vfb.get("sdl", {})
+    on = vnc.get("enable") != "False"
+    window = {key: sdl[place] for key, place in SDL.items() if place in sdl}
+    return {
+        "vnc": on,
+        "listen": vnc.get("listen", "127.0.0.1" if on else None),
+        "display": vnc.get("display"),
+        "unused": vnc.get("findunused", str(on)) == "True",
+        "password": vnc.get("passwd"),
+        "keymap": vfb.get("keymap"),
+        "options": [f"{key}={FLAGS.get(value, value)}" for key, value in window.items()] or None,
+    }
+
+
+FLAGS = {"True": "1", "False": "0"}
+
+
+def _channel(channel: Mapping[str, Any]) -> dict[str, Any]:
+    socket = channel.get("connection.socket")
+    found = {"name": channel.get("name"), "backend": channel.get("backend_domname")}
+    return {**found, "connection": "pty" if socket is None else "socket", "path": (socket or {}).get("path")}
+
+
+# What Xen 4.18 added to 9pfs, and xl's names for it.
+P9_KEYS = {"type": "type", "max_files": "max-files", "max_open_files": "max-open-files", "max_space": "max-space",
+           "auto_delete": "auto-delete"}  # fmt: skip
+
+
+def _p9(p9: Mapping[str, Any]) -> dict[str, Any]:
+    more = [f"{word}={int(p9[key]) if isinstance(p9[key], bool) else p9[key]}" for key, word in P9_KEYS.items() if p9.get(key)]
+    found = {key: p9.get(key) for key in ("tag", "path", "security_model")}
+    return {**found, "backend": p9.get("backend_domname"), "options": more or None}
+
+
+def _vtpm(vtpm: Mapping[str, Any]) -> dict[str, Any]:
+    return {"backend": vtpm.get("backend_domname"), "uuid": vtpm.get("uuid")}
+
+
+READERS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "disks": _disk, "nics": _nic, "pci": _pci, "usb_controllers": _usb_controller, "usb": _usb, "vfb": _vfb,
+    "channels": _channel, "p9": _p9, "vtpm": _vtpm,
+}  # fmt: skip
 
 
 def leaves(tree: Any, path: str = "") -> dict[str, Any]:

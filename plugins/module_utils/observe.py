@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
@@ -23,6 +23,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
     kind_of,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     Domain,
     HostInfo,
@@ -33,6 +34,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     parse_list,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.links import links_now, with_devices
+from ansible_collections.stubdom.xen.plugins.module_utils.placement import placed
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
@@ -81,6 +83,7 @@ class State:
     leftovers: tuple[Domain, ...]
     domains: tuple[Domain, ...]
     has_qemu: bool = False
+    queued: Optional[str] = None  # the text that xl's monitor makes the guest anew from when it reboots by itself
 
 
 def config_path(name: str) -> str:
@@ -128,8 +131,22 @@ async def look_all(
     nodes = host.xenstore().read_many(_paths(mine, domains))
     whole = [d for d in mine.values() if d is not None and _kept(host, d)]
     able = [d for d in whole if _answers(_device_model(d, nodes)[0], domains)]
-    configs = await _configs(host, able, domains) if ask else _recorded(host, able)
-    return {name: _seen(host, name, domains, domain, nodes, domain in whole, configs) for name, domain in mine.items()}
+    stored: dict[str, Optional[Stored]] = {}
+
+    def read_files() -> None:
+        stored.update((name, read_stored(host, name)) for name in mine if name not in stored)
+
+    configs = await _configs(host, able, domains, read_files) if ask else _recorded(host, able)
+    read_files()  # where xl was not asked
+    placing = [d.domid for name, d in mine.items() if d is not None and _is_placed(stored[name], configs.get(d.domid))]
+    now = await placed(host, configs, placing)
+    return {name: _seen(host, stored[name], domains, name, domain, nodes, domain in whole, now) for name, domain in mine.items()}
+
+
+def _is_placed(stored: Optional[Stored], config: Optional[Mapping[str, Any]]) -> bool:
+    """Whether somebody described on which CPUs, or in which pool, the guest is to run."""
+    described = stored is not None and stored.guest is not None and (stored.guest.cpus or stored.guest.cpupool)
+    return config is not None and bool(described or at(config, "b_info.vcpu_hard_affinity") or at(config, "c_info.pool_name"))
 
 
 def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> list[str]:
@@ -142,8 +159,9 @@ def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> l
 
 def _seen(
     host: Any,
-    name: str,
+    stored: Optional[Stored],
     domains: tuple[Domain, ...],
+    name: str,
     domain: Optional[Domain],
     nodes: Mapping[str, Optional[str]],
     whole: bool,
@@ -154,7 +172,7 @@ def _seen(
         name,
         domains,
         domain,
-        read_stored(host, name),
+        stored,
         bool(host.linked(auto_path(name))),
         stubdom_domid,
         next((d for d in domains if d.domid == stubdom_domid), None) if stubdom_domid is not None else None,
@@ -162,6 +180,7 @@ def _seen(
         configs.get(domain.domid) if domain is not None else None,
         _leftovers(host, name, domains, domain, stubdom_domid, nodes),
         has_qemu,
+        host.read_file(userdata_path(domain, "xl")) if domain is not None else None,
     )
 
 
@@ -180,12 +199,15 @@ def _answers(stubdom_domid: Optional[int], domains: Sequence[Domain]) -> bool:
     return stubdom_domid is None or any(d.domid == stubdom_domid and d.alive for d in domains)
 
 
-async def _configs(host: Any, whole: Sequence[Domain], domains: Sequence[Domain]) -> dict[int, dict[str, Any]]:
+async def _configs(
+    host: Any, whole: Sequence[Domain], domains: Sequence[Domain], meanwhile: Callable[[], None]
+) -> dict[int, dict[str, Any]]:
     """libxl's JSON of these domains. All are asked for at once, unless that would ask the dead as well."""
     at_once = len(whole) > 1 and all(d.alive for d in domains)
     found: dict[int, dict[str, Any]] = {}
     for which in [[]] if at_once else [[str(d.domid)] for d in whole]:
-        done = await host.run(["xl", "list", "-l", *which], PATIENCE + PATIENCE_EACH * (len(domains) if at_once else 1))
+        patience = PATIENCE + PATIENCE_EACH * (len(domains) if at_once else 1)
+        done = await host.run(["xl", "list", "-l", *which], patience, meanwhile=meanwhile)
         found.update(live_configs(done.out) if done.rc == 0 else {})
     return found
 
@@ -248,6 +270,7 @@ def merge(
     config: Optional[Mapping[str, Any]],
     leftovers: tuple[Domain, ...] = (),
     has_qemu: bool = False,
+    queued: Optional[str] = None,
 ) -> State:
     """The observations as one State. Pure."""
     word = _word(domain, stored is not None, stubdom_domid, stubdom, whole, config is not None)
@@ -264,6 +287,7 @@ def merge(
         leftovers,
         domains,
         has_qemu,
+        queued,
     )
 
 
@@ -296,9 +320,9 @@ def _kept(host: Any, domain: Domain) -> bool:
     return bool(host.exists(userdata_path(domain)))
 
 
-def userdata_path(domain: Domain) -> str:
-    """Where libxl keeps its record of a domain (libxl_internal.c: libxl__userdata_path)."""
-    return f"{USERDATA_DIR}/userdata-d.{domain.domid}.{domain.uuid}.libxl-json"
+def userdata_path(domain: Domain, kind: str = "libxl-json") -> str:
+    """Where libxl keeps a record of a domain (libxl_internal.c: libxl__userdata_path). xl: what `xl config-update` was given."""
+    return f"{USERDATA_DIR}/userdata-d.{domain.domid}.{domain.uuid}.{kind}"
 
 
 def _leftovers(

@@ -4,18 +4,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from dataclasses import dataclass, field
+from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change, flat, secret
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
+from ansible_collections.stubdom.xen.plugins.module_utils.live import Way
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import MASK, Guest, invalid
-from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, disruption_rank
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
 
 SECRET_PART = re.compile(r"(passwd=)[^,]*")  # in values such as vfb = ["vnc=1,vncpasswd=..."]
 START = ("create", "await", "unpause")
@@ -45,6 +48,8 @@ RENEW: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 NEVER_RAN = 0.05  # seconds of CPU time, of which xl prints tenths
 FRESH = {"paused": "fresh", "opaque": "half_made"}
+PLACES = ("cpus", "cpupool")  # libxl keeps no record of a change of these (placement.py)
+RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # what xl's monitor begins anew after
 KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
 DEAD = "the stubdomain of its device model is dead: only a new start helps"
 
@@ -61,25 +66,16 @@ class Policy:
     shutdown_timeout: float = 120.0
     shutdown_force: bool = False
     expect_plan: Optional[str] = None
+    compare: Mapping[str, str] = field(default_factory=dict)  # option -> exact, contains or ignore
 
 
-class Planned(NamedTuple):
-    """One step to do. field, before and after say which change asks for it, if one does."""
-
-    step: str
-    reason: str
-    disruption: str = "none"
-    field: Optional[str] = None
-    before: Any = None
-    after: Any = None
-
-
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     steps: tuple[Planned, ...]
     pending: tuple[dict[str, Any], ...]
     wanted: Optional[Guest] = None
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """The same for the same steps towards the same guest: what check mode showed is what may be applied."""
         guest = {option: hidden(option, value) for option, value in flat(self.wanted).items()} if self.wanted else {}
@@ -90,10 +86,11 @@ class Plan(NamedTuple):
 def policy_of(options: Mapping[str, Any]) -> Policy:
     """The policy in a task's options; what is not said keeps its default. Raises XenError(invalid_input)."""
     ready, shutdown = options.get("ready") or {}, options.get("shutdown") or {}
-    said = {
+    said: dict[str, Any] = {
         "state": options.get("state"), "disruption": options.get("disruption"), "expect_plan": options.get("expect_plan"),
         "ready_timeout": ready.get("timeout"), "ready_retries": ready.get("retries"), "on_failure": ready.get("on_failure"),
         "shutdown_timeout": shutdown.get("timeout"), "shutdown_force": shutdown.get("force"),
+        "compare": _comparison(options.get("compare") or {}),
     }  # fmt: skip
     policy = Policy(**{k: v for k, v in said.items() if v is not None})
     for option, value, least in (
@@ -105,15 +102,35 @@ def policy_of(options: Mapping[str, Any]) -> Policy:
     return policy
 
 
+COMPARISONS = ("exact", "contains", "ignore")
+
+
+def _comparison(said: Mapping[str, Any]) -> dict[str, str]:
+    """The task's `compare`. Raises XenError(invalid_input) for what is no field, or cannot be compared so."""
+    heads = {option.partition(".")[0] for option in BY_OPTION} | {"extra_config"}
+    for option, way in said.items():
+        if option not in heads and option not in BY_OPTION:
+            raise invalid(f"compare.{option}", way, "the name of a field", "docs/fields.md has them all")
+        if way not in COMPARISONS:
+            raise invalid(f"compare.{option}", way, f"one of {', '.join(COMPARISONS)}")
+        if way == "contains" and option not in LISTED:
+            raise invalid(f"compare.{option}", way, "exact or ignore", f"contains is for lists of devices: {', '.join(LISTED)}")
+    return {str(option): str(way) for option, way in said.items()}
+
+
 def make(
     policy: Policy,
     state: State,
     wanted: Optional[Guest],
     stored: Sequence[Change],
-    live: Sequence[Change],
+    live: Sequence[Way],
     autostart: Optional[bool],
+    text: Optional[str] = None,
 ) -> Plan:
-    """The plan. ``stored`` and ``live``: what the file and the domain have otherwise than ``wanted`` (None: to be absent)."""
+    """The plan. ``stored``: what the file has otherwise than ``wanted`` (None: to be absent), ``live``: what the domain has.
+
+    ``text``: of the wanted file.
+    """
     situation = _situation(state)
     _refuse_opaque(policy, situation, state)
     steps: list[Planned] = [Planned("store", _store_reason(state, c), "none", c.field, c.before, c.after) for c in stored]
@@ -125,6 +142,8 @@ def make(
     steps += power
     if policy.state == "absent":
         steps += _forget(state)
+    elif _has_to_queue(state, text, steps, pending):
+        steps.append(Planned("queue", "what waits for a restart comes with the guest's own as well", STEPS["queue"].disrupts))
     return Plan(tuple(steps), tuple(pending), wanted)
 
 
@@ -151,7 +170,7 @@ def _store_reason(state: State, change: Change) -> str:
 
 
 def _power(
-    policy: Policy, state: State, situation: str, wanted: Optional[Guest], live: Sequence[Change]
+    policy: Policy, state: State, situation: str, wanted: Optional[Guest], live: Sequence[Way]
 ) -> tuple[list[Planned], list[dict[str, Any]]]:
     """The steps between states, with a renewal of the domain where a change asks for it and the ceiling allows it."""
     goal = "halted" if policy.state == "absent" else policy.state
@@ -163,44 +182,84 @@ def _power(
         reason = f"{DEAD}, and disruption allows {policy.disruption}"
         return [], [{"field": "state", "from": situation, "to": goal, "needs": "recreate", "reason": reason}]
     names = POWER[goal].get(situation, ())
-    stays = "create" not in names and goal != "halted" and situation in RENEW
-    if not (live and stays):
+    if not live or "create" in names or goal == "halted" or situation not in RENEW:
         return [_planned(name, situation, goal) for name in names], []
-    if situation == "fresh" or _allowed(policy, live):
+    if situation == "fresh" or _renews(policy, live):
         return _renewal(situation, goal, live), []
-    return [_planned(name, situation, goal) for name in names], [_waits(change, policy) for change in live]
+    runs = situation == "running" or "unpause" in names
+    done = [way for way in live if way.acts and _may(policy, way.needs) and _takes(way, runs)]
+    changes = [_act(way, i) for way in done for i in range(len(way.acts))]
+    power = [_planned(name, situation, goal) for name in names]
+    return (changes + power if situation == "running" else power + changes), [
+        _waits(way, policy, runs) for way in live if way not in done
+    ]
 
 
-def _allowed(policy: Policy, changes: Sequence[Change]) -> bool:
-    return all(_may(policy, change.needs) for change in changes)
+def _renews(policy: Policy, live: Sequence[Way]) -> bool:
+    """Whether something takes a restart, and all that a restart would bring is allowed."""
+    restarts = [way for way in live if not way.acts]
+    return bool(restarts) and all(_may(policy, way.needs) for way in restarts)
+
+
+def _takes(way: Way, runs: bool) -> bool:
+    return runs or all("paused" in STEPS[act.step].before for act in way.acts)
 
 
 def _may(policy: Policy, needs: str) -> bool:
     return disruption_rank(needs) <= disruption_rank(policy.disruption)
 
 
-def _renewal(situation: str, goal: str, live: Sequence[Change]) -> list[Planned]:
+def _renewal(situation: str, goal: str, live: Sequence[Way]) -> list[Planned]:
     runs = goal == "running" or (goal == "present" and situation == "running")
     names = RENEW[situation] + (("unpause",) if runs else ())
-    first = live[0]
-    reason = "changed: " + ", ".join(change.field for change in live)
-    return [Planned(n, reason, STEPS[n].disrupts, first.field, first.before, first.after) for n in names]
+    restarts = [way for way in live if not way.acts] or live
+    first, takes = restarts[0].change, max((way.needs for way in restarts), key=disruption_rank)
+    reason = "changed: " + ", ".join(way.change.field for way in live)
+    return [
+        Planned(n, reason, takes if n == "shutdown" else STEPS[n].disrupts, first.field, first.before, first.after) for n in names
+    ]
+
+
+def _act(way: Way, place: int) -> Planned:
+    act = way.acts[place]
+    return Planned(act.step, "the domain has it otherwise", STEPS[act.step].disrupts, way.change.field, act.before, act.after)
 
 
 def _planned(name: str, situation: str, goal: str) -> Planned:
     return Planned(name, f"the guest is {situation}, wanted {goal}", STEPS[name].disrupts)
 
 
-def _waits(change: Change, policy: Policy) -> dict[str, Any]:
-    reason = f"needs {change.needs}, disruption allows {policy.disruption}"
+def _waits(way: Way, policy: Policy, runs: bool) -> dict[str, Any]:
+    """An entry of `pending`: what is not done, and the first thing that stands in its way."""
+    change = way.change
     before, after = hidden(change.field, change.before), hidden(change.field, change.after)
-    return {"field": change.field, "from": before, "to": after, "needs": change.needs, "reason": reason}
+    if not _may(policy, way.needs):
+        reason = f"needs {way.needs}{f' ({way.why})' if way.why else ''}, disruption allows {policy.disruption}"
+    elif way.acts and not _takes(way, runs):
+        reason = "the guest is paused, and takes this only while it runs"
+    else:
+        reason = "a restart would bring all that waits, and of that disruption does not allow everything"
+    return {"field": change.field, "from": before, "to": after, "needs": way.needs, "reason": reason}
+
+
+def _has_to_queue(state: State, text: Optional[str], steps: Sequence[Planned], pending: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether xl's monitor would make another guest than the file describes, when the guest reboots by itself.
+
+    The monitor knows the guest as it was made, unless it is given another text (xl_vmcontrol.c: reload_domain_config).
+    """
+    if text is None or state.live is None or state.word not in LIVES or state.queued == text:
+        return False
+    ends = any(step.step in ("shutdown", "discard", "clear") for step in steps)
+    forgets = any(step.field in PLACES for step in steps)
+    return not ends and (state.live.on_reboot or "") in RESTARTS and (bool(pending) or state.queued is not None or forgets)
 
 
 def hidden(field: str, value: Any) -> Any:
     """The value, masked if the field is a secret one; of a key without an option, also where a secret is a part of it."""
     if secret(field):
         return MASK
+    if isinstance(value, Mapping):
+        return {key: hidden(f"{field}.{key}", item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [hidden(field, item) for item in value]
     if isinstance(value, str) and field.startswith("extra_config"):

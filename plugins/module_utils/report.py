@@ -54,11 +54,11 @@ def leftover(domain: Domain) -> dict[str, Any]:
 
 
 def diff(before: State, wanted: Optional[Guest], plan: Plan, goal: str) -> dict[str, Any]:
-    """Two guest descriptions, as --diff shows them. What is pending stays as it was."""
+    """Two guest descriptions, as --diff shows them, empty where nothing changes. What is pending stays as it was."""
+    if not plan.steps:
+        return {"before": {}, "after": {}}
     was = before.stored.guest if before.stored and before.stored.guest else before.live
     left = {"spec": masked(to_options(was)) if was else {}, "state": before.word, "autostart": before.autostart}
-    if not plan.steps:
-        return {"before": left, "after": left}
     state = goal if goal != "present" else before.word
     auto = next((step.after for step in plan.steps if step.step == "autostart"), before.autostart)
     right = {"spec": masked(to_options(wanted)) if wanted else {}, "state": state, "autostart": auto}

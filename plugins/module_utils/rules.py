@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import LISTS_TOO, MODELLED
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import BDF, IDENTITY, Guest, UsbController, invalid
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.I)
@@ -55,20 +55,36 @@ def _each(option: str, attribute: str, bad: Callable[[Guest, Any], Any]) -> Judg
     return judge
 
 
-def _unique(option: str, attribute: str) -> Judge:
+def _unique(option: str, *attributes: str) -> Judge:
+    """No two items alike in all the attributes, which are those of their identity where none are named."""
+    names = attributes or IDENTITY[option]
+
     def judge(guest: Guest) -> Optional[tuple[str, Any]]:
-        values = [getattr(item, attribute) for item in getattr(guest, option) or ()]
-        twice = [value for value in values if value is not None and values.count(value) > 1]
-        return (f"{option}.{attribute}", twice[0]) if twice else None
+        values = [tuple(getattr(item, name) for name in names) for item in getattr(guest, option) or ()]
+        twice = [value for value in values if None not in value and values.count(value) > 1]
+        return (f"{option}.{names[-1]}", twice[0][-1]) if twice else None
 
     return judge
 
 
-def _missing(option: str, attribute: str) -> Judge:
+def _missing(option: str, *attributes: str) -> Judge:
     def judge(guest: Guest) -> Optional[tuple[str, Any]]:
         for i, item in enumerate(getattr(guest, option) or ()):
-            if getattr(item, attribute) is None:
-                return f"{option}[{i}].{attribute}", None
+            for attribute in attributes:
+                if getattr(item, attribute) is None:
+                    return f"{option}[{i}].{attribute}", None
+        return None
+
+    return judge
+
+
+def _items(option: str, attribute: str, bad: Callable[[Guest, Any], Any]) -> Judge:
+    """A rule on the items of a list, told of one attribute."""
+
+    def judge(guest: Guest) -> Optional[tuple[str, Any]]:
+        for i, item in enumerate(getattr(guest, option) or ()):
+            if bad(guest, item):
+                return f"{option}[{i}].{attribute}", getattr(item, attribute)
         return None
 
     return judge
@@ -90,6 +106,57 @@ def _not_hvm(guest: Guest, _value: Any) -> bool:
     return guest.type in ("pv", "pvh")
 
 
+def _outside(least: int, most: int) -> Callable[[Guest, Any], bool]:
+    return lambda guest, value: not least <= value <= most
+
+
+def _no_word_of(*words: str) -> Callable[[Guest, Any], bool]:
+    return lambda guest, value: value not in words
+
+
+def _over_cap(guest: Guest, cap: int) -> bool:
+    """libxl takes no more than a whole CPU for each vcpu (libxl_sched.c)."""
+    vcpus = guest.max_vcpus or guest.vcpus
+    return cap < 0 or (vcpus is not None and cap > 100 * vcpus)
+
+
+# The ports that QEMU's controllers have, by version (libxl_usb.c).
+PORTS = {1: (2, 2), 2: (6, 6), 3: (1, 15)}
+
+
+def _emulated(guest: Guest, controller: UsbController) -> bool:
+    """Whether QEMU shows the guest a controller of hardware; any other is for the guest's PV driver."""
+    return controller.type == "devicemodel" or (guest.type == "hvm" and controller.type in (None, "auto"))
+
+
+def _ports(guest: Guest, controller: UsbController) -> bool:
+    """Whether the controller cannot have so many. Of a guest without a type it is not known."""
+    emulated = _emulated(guest, controller)
+    least, most = PORTS.get(controller.version or 2, (1, 31)) if emulated else (1, 31)
+    known = guest.type is not None or controller.type not in (None, "auto")
+    return controller.ports is not None and known and not least <= controller.ports <= most
+
+
+def _no_usb_behind(guest: Guest, _usb: Any) -> bool:
+    """QEMU in a stubdomain finds no USB device of the host's; dom0's kernel can hand one on."""
+    return isolated(guest) and all(controller.type != "pv" for controller in guest.usb_controllers or ())
+
+
+def _unserved(guest: Guest, device: Any) -> bool:
+    """Whether it is for a QEMU in dom0 that the guest with a stubdomain has not: that one serves the stubdomain alone."""
+    return isolated(guest) and device.backend is None and "type=xen_9pfsd" not in (getattr(device, "options", None) or ())
+
+
+def _no_controller(guest: Guest, number: int) -> bool:
+    return number < 0 or (guest.usb_controllers is not None and number >= len(guest.usb_controllers))
+
+
+def _inherited_backend(guest: Guest) -> Optional[tuple[str, Any]]:
+    named = [p9.backend is not None for p9 in guest.p9 or ()]
+    lost = [i for i, name in enumerate(named) if not name and any(named[:i])]
+    return (f"p9[{lost[0]}].backend", None) if lost else None
+
+
 def _unlike(pattern: re.Pattern[str]) -> Callable[[Guest, Any], bool]:
     return lambda guest, value: not pattern.match(value)
 
@@ -109,6 +176,7 @@ def _extra_key(guest: Guest) -> Optional[tuple[str, Any]]:
     return (f"extra_config.{bad[0]}", guest.extra_config[bad[0]]) if bad else None
 
 
+UNSERVED = "no QEMU in dom0 serves a guest whose device model is in a stubdomain"
 Rule = tuple[Judge, str, Optional[str]]
 RULES: list[Rule] = [
     (_when("name", lambda g, v: v.isdigit()), "a name that is not all digits", "xl takes a number for a domid"),
@@ -182,7 +250,7 @@ RULES: list[Rule] = [
     (
         _when("vnc.enabled", lambda g, v: v and _not_hvm(g, v)),
         "an hvm guest",
-        "a pv guest has a virtual frame buffer instead: extra_config vfb",
+        "a pv guest has a virtual frame buffer instead: vfb",
     ),
     (
         _when("vnc.enabled", lambda g, v: v and isolated(g)),
@@ -191,7 +259,7 @@ RULES: list[Rule] = [
     ),
     (_each("disks", "vdev", _unlike(VDEV)), "a device name such as xvda, hdc or sda1", None),
     (_missing("disks", "vdev"), "the guest's name for the disk, such as xvda", None),
-    (_unique("disks", "vdev"), "every vdev once", None),
+    (_unique("disks"), "every vdev once", None),
     (
         _each("disks", "format", lambda g, v: isolated(g) and v != "raw"),
         "format raw with a stubdomain",
@@ -204,9 +272,88 @@ RULES: list[Rule] = [
     ),
     (_each("nics", "mac", _unlike(MAC)), "a MAC address such as 00:16:3e:12:34:56", None),
     (_each("nics", "mac", lambda g, v: int(v[:2], 16) & 1), "a unicast MAC address (first byte even)", None),
-    (_unique("nics", "mac"), "every MAC once", None),
+    (_unique("nics"), "every MAC once", None),
     (_each("nics", "model", _not_hvm), "an hvm guest", "a pv or pvh guest has no emulated card"),
     (_each("nics", "type", lambda g, v: v == "ioemu" and _not_hvm(g, v)), "vif on a pv or pvh guest", None),
+    (_when("weight", _outside(1, 65535)), "1 to 65535", None),
+    (_when("cap", _over_cap), "a percentage of one CPU, at most 100 for each vcpu; 0 for no limit", None),
+    (_when("cpupool", lambda g, v: not v), "a pool's name, as in `xl cpupool-list`", None),
+    (
+        _missing("pci", "address"),
+        "the device's address",
+        "xl's own name for a device may become another device's: `xl pci-assignable-list -n` tells its address",
+    ),
+    (_each("pci", "address", _unlike(BDF)), "a PCI address such as 0000:01:00.0, or 01:00.*", None),
+    (_unique("pci"), "every device once", None),
+    (_each("pci", "vslot", _outside(1, 31)), "a slot from 1 to 31", None),
+    (_each("pci", "rdm_policy", _no_word_of("strict", "relaxed")), "strict or relaxed", None),
+    (_items("pci", "address", lambda g, v: g.type == "pvh"), "no device on a pvh guest", "no Xen up to 4.22 passes one through"),
+    (
+        _items("pci", "address", lambda g, v: g.type == "hvm" and (g.max_memory or 0) > (g.memory or g.max_memory or 0)),
+        "a max_memory that is no more than memory beside it",
+        "a device needs all of the guest's memory there: libxl does not populate it on demand then",
+    ),
+    (_each("usb_controllers", "type", _no_word_of("auto", "pv", "qusb", "devicemodel")), "auto, pv, qusb or devicemodel", None),
+    (
+        _each("usb_controllers", "type", lambda g, v: v == "devicemodel" and _not_hvm(g, v)),
+        "pv or qusb on a pv or pvh guest",
+        "no QEMU shows it hardware",
+    ),
+    (_each("usb_controllers", "version", _outside(1, 3)), "1, 2 or 3", None),
+    (
+        _items("usb_controllers", "version", lambda g, v: v.version == 3 and g.type is not None and not _emulated(g, v)),
+        "1 or 2",
+        "only QEMU's own controller (devicemodel) is of USB 3",
+    ),
+    (
+        _items("usb_controllers", "ports", _ports),
+        "1 to 31, and of QEMU's own (devicemodel) 2 for version 1, 6 for version 2, 1 to 15 for version 3",
+        None,
+    ),
+    (_missing("usb", "host_bus", "host_address"), "the device's place on the host", "`lsusb` in dom0 tells it"),
+    (_each("usb", "host_bus", _outside(1, 255)), "1 to 255", "`lsusb` in dom0 tells it"),
+    (_each("usb", "host_address", _outside(1, 255)), "1 to 255", "`lsusb` in dom0 tells it"),
+    (_unique("usb"), "every device once", None),
+    (_each("usb", "controller", _no_controller), "the place of one of usb_controllers, from 0", None),
+    (_items("usb", "port", lambda g, v: v.port is not None and v.controller is None), "a controller beside it", None),
+    (_each("usb", "port", _outside(1, 31)), "1 to 31", None),
+    (_unique("usb", "controller", "port"), "every port of a controller once", None),
+    (
+        _items("usb", "controller", _no_usb_behind),
+        "a controller of type pv with a stubdomain",
+        "QEMU in the stubdomain does not see the host's USB devices",
+    ),
+    (
+        _each("usb_controllers", "type", lambda g, v: v == "qusb" and isolated(g)),
+        "auto, pv or devicemodel with a stubdomain",
+        UNSERVED,
+    ),
+    (
+        _items("vfb", "vnc", lambda g, v: g.type == "hvm"),
+        "no vfb on an hvm guest",
+        "libxl ignores it: the display of an hvm guest is vnc",
+    ),
+    (_each("vfb", "display", lambda g, v: v < 0), "a display number of 0 or more", None),
+    (_missing("channels", "name", "connection"), "a value", "a channel has a name and a connection"),
+    (_unique("channels"), "every name once", None),
+    (_each("channels", "connection", _no_word_of("pty", "socket")), "pty or socket", None),
+    (_items("channels", "path", lambda g, v: v.connection == "socket" and not v.path), "the socket's path", None),
+    (
+        _items("channels", "path", lambda g, v: v.connection == "pty" and v.path is not None),
+        "no path of a pty",
+        "`xl channel-list` tells it",
+    ),
+    (_items("channels", "backend", _unserved), "a backend with a stubdomain", UNSERVED),
+    (_items("p9", "backend", _unserved), "a backend with a stubdomain, or among options type=xen_9pfsd (Xen 4.18)", UNSERVED),
+    (_missing("p9", "tag", "path", "security_model"), "a value", "a file system has a tag, a path and a security model"),
+    (_unique("p9"), "every tag once", None),
+    (
+        _inherited_backend,
+        "a backend, as one before it has one",
+        "xl gave it that one's backend before 4.18; Domain-0 is the host's own",
+    ),
+    (_missing("vtpm", "backend"), "the name of the vTPM's domain", None),
+    (_each("vtpm", "uuid", _unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
     (_extra_key, "a key of xl.cfg: lower-case letters, digits, dots and underscores", None),
     (_extra_owned, "a key that has no option of its own", "use the option: docs/fields.md says which"),
 ]

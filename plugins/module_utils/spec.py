@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Optional, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
@@ -21,6 +21,7 @@ MIB = 1024 * 1024
 UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": MIB, "GIB": 1024 * MIB, "TIB": 1024 * 1024 * MIB}
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # Ansible's own word for what it hides
 SIZE = re.compile(r"\s*(\d+)\s*([A-Za-z]*)\s*$")
+BDF = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([01]?[0-9a-f])\.([0-7*])\Z", re.I)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,75 @@ class Nic:
 
 
 @dataclass(frozen=True)
+class Pci:
+    """A device of the host's. address: 0000:bb:dd.f, or f as * for all its functions; vslot: its slot in the guest."""
+
+    address: Optional[str] = None
+    vslot: Optional[int] = None
+    permissive: Optional[bool] = None
+    msitranslate: Optional[bool] = None
+    power_mgmt: Optional[bool] = None
+    seize: Optional[bool] = None
+    rdm_policy: Optional[str] = None
+    options: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
+class UsbController:
+    """Numbered from 0, by its place in the list; its ports from 1."""
+
+    type: Optional[str] = None
+    version: Optional[int] = None
+    ports: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Usb:
+    """A device at a bus and an address of the host's."""
+
+    host_bus: Optional[int] = None
+    host_address: Optional[int] = None
+    controller: Optional[int] = None
+    port: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Vfb:
+    """The display of a guest without an emulated one."""
+
+    vnc: Optional[bool] = None
+    listen: Optional[str] = None
+    display: Optional[int] = None
+    unused: Optional[bool] = None
+    password: Optional[str] = field(default=None, repr=False)
+    keymap: Optional[str] = None
+    options: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
+class Channel:
+    name: Optional[str] = None
+    connection: Optional[str] = None
+    path: Optional[str] = None
+    backend: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class P9:
+    tag: Optional[str] = None
+    path: Optional[str] = None
+    security_model: Optional[str] = None
+    backend: Optional[str] = None
+    options: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
+class Vtpm:
+    backend: Optional[str] = None
+    uuid: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class Guest:
     name: Optional[str] = None
     uuid: Optional[str] = None
@@ -87,6 +157,9 @@ class Guest:
     vcpus: Optional[int] = None
     max_vcpus: Optional[int] = None
     cpus: Optional[str] = None
+    weight: Optional[int] = None
+    cap: Optional[int] = None
+    cpupool: Optional[str] = None
     kernel: Optional[str] = None
     ramdisk: Optional[str] = None
     cmdline: Optional[str] = None
@@ -97,6 +170,13 @@ class Guest:
     stubdom: Stubdom = field(default_factory=Stubdom)
     disks: Optional[tuple[Disk, ...]] = None
     nics: Optional[tuple[Nic, ...]] = None
+    pci: Optional[tuple[Pci, ...]] = None
+    usb_controllers: Optional[tuple[UsbController, ...]] = None
+    usb: Optional[tuple[Usb, ...]] = None
+    vfb: Optional[tuple[Vfb, ...]] = None
+    channels: Optional[tuple[Channel, ...]] = None
+    p9: Optional[tuple[P9, ...]] = None
+    vtpm: Optional[tuple[Vtpm, ...]] = None
     serial: Optional[str] = None
     vnc: Vnc = field(default_factory=Vnc)
     on_poweroff: Optional[str] = None
@@ -108,7 +188,15 @@ class Guest:
 
 Record = TypeVar("Record")
 NESTED: dict[str, type[Any]] = {"device_model": DeviceModel, "stubdom": Stubdom, "vnc": Vnc}
-LISTED: dict[str, type[Any]] = {"disks": Disk, "nics": Nic}
+LISTED: dict[str, type[Any]] = {
+    "disks": Disk, "nics": Nic, "pci": Pci, "usb_controllers": UsbController, "usb": Usb, "vfb": Vfb, "channels": Channel,
+    "p9": P9, "vtpm": Vtpm,
+}  # fmt: skip
+# What makes an item of a list the same one, wherever it stands. In a list that is not here, its place does.
+IDENTITY: dict[str, tuple[str, ...]] = {
+    "disks": ("vdev",), "nics": ("mac",), "pci": ("address",), "usb": ("host_bus", "host_address"), "channels": ("name",),
+    "p9": ("tag",),
+}  # fmt: skip
 SIZES = {"memory", "max_memory"}
 
 
@@ -167,7 +255,22 @@ def _value(name: str, prefix: str, value: Any) -> Any:
         return tuple(_record(LISTED[name], item, f"{name}[{i}].") for i, item in enumerate(value))
     if name in SIZES:
         return parse_size(value, prefix + name)
+    if name in ONE_SPELLING and prefix:
+        return ONE_SPELLING[name](str(value))
     return _plain(value)
+
+
+def pci_address(text: str) -> str:
+    """A PCI address in the longest of xl's spellings, 0000:bb:dd.f (xl-pci-configuration(5)); what is none as it is."""
+    match = BDF.match(text)
+    if match is None:
+        return text
+    domain, bus, slot = (int(part or "0", 16) for part in match.groups()[:3])
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.{match[4]}"
+
+
+# Attributes of devices that are compared as text though they have more than one spelling.
+ONE_SPELLING: dict[str, Callable[[str], str]] = {"address": pci_address, "uuid": str.lower}
 
 
 def _plain(value: Any) -> Any:

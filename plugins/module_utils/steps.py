@@ -9,13 +9,26 @@ words that must hold when it is done, found by looking and never by xl's exit co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional
 
 DISRUPTIONS = ("none", "hotplug", "reboot", "recreate")
 ANY_WORD = ("absent", "halted", "running", "paused", "shutdown", "crashed", "half_made", "degraded", "opaque")
 GONE = ("absent", "halted")
+LIVES = ("running", "paused")
+CHANGES = ("adjust", "resize", "detach", "attach", "insert")  # of a field of the guest as it runs: live.py says how
 IDLE = ("half_made", "shutdown", "crashed", "opaque")  # opaque: where it never ran (plan.py)
 THERE = tuple(word for word in ANY_WORD if word not in GONE)
+
+
+class Planned(NamedTuple):
+    """One step to do. field, before and after say which change asks for it, if one does."""
+
+    step: str
+    reason: str
+    disruption: str = "none"
+    field: Optional[str] = None
+    before: Any = None
+    after: Any = None
 
 
 class Step(NamedTuple):
@@ -38,6 +51,12 @@ STEPS: Mapping[str, Step] = {
         Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
         Step("await", "none", ("paused", "opaque"), ("paused",), "wait until every link of the readiness chain holds"),
         Step("unpause", "none", ("paused",), ("running",), "let the guest run"),
+        Step("adjust", "none", LIVES, LIVES, "change what the hypervisor keeps of the guest"),
+        Step("resize", "hotplug", ("running",), ("running",), "give the guest more or less while it runs"),
+        Step("detach", "hotplug", ("running",), ("running",), "take a device from the guest"),
+        Step("attach", "hotplug", ("running",), ("running",), "give the guest a device"),
+        Step("insert", "hotplug", ("running",), ("running",), "change the medium in a drive of the guest"),
+        Step("queue", "none", LIVES, LIVES, "have the guest's own next reboot take up its file"),
         Step("pause", "hotplug", ("running",), ("paused",), "hold the guest"),
         Step("shutdown", "recreate", ("running", "degraded", "opaque"), GONE, "have the guest shut itself down"),
         Step("discard", "none", ("paused",), GONE, "destroy a domain that never ran"),

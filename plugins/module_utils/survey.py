@@ -56,6 +56,7 @@ async def _about(host: Any, state: State, links: Sequence[Mapping[str, Any]]) ->
         stored=masked(to_options(state.stored.guest)) if state.stored and state.stored.guest else None,
         live=masked(to_options(state.live)) if state.live else None,
         drift=await _drift(host, state),
+        queued=state.queued is not None,
         readiness=list(links),
         leftovers=[leftover(domain) for domain in state.leftovers],
     )
@@ -70,5 +71,5 @@ async def _drift(host: Any, state: State) -> list[dict[str, Any]]:
         config = (await parsed(host, state.name, state.stored.text, state.stored.path)).config
     except XenError as error:
         return [{"field": "file", "from": None, "to": None, "reason": error.msg}]
-    changes = compare.live_changes(state.stored.guest, config, state.config)
+    changes = compare.live_changes(state.stored.guest, config, state.config, live=state.live)
     return [{"field": c.field, "live": hidden(c.field, c.before), "stored": hidden(c.field, c.after)} for c in changes]

@@ -14,17 +14,36 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields as attributes
 from typing import Any, Callable, NamedTuple, Optional
 
+from ansible_collections.stubdom.xen.plugins.module_utils import devices
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.fields import ARGS, FIELDS, LISTS_TOO, MODELLED, Field, number
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import (
+    ARGS,
+    BY_OPTION,
+    DEVICES,
+    FIELDS,
+    LISTS_TOO,
+    MODELLED,
+    Field,
+    number,
+)
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic, from_options, invalid, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
+    MASK,
+    Disk,
+    Guest,
+    Nic,
+    from_options,
+    invalid,
+    is_secret,
+    to_options,
+)
 
 MARK = "# Managed by stubdom.xen"
 ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v", "\r": "\\r"}
 UNESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "r": "\r"}
 TOKEN = re.compile(
     r"""(?P<space>[ \t]+|\#[^\n]*(?=\n))|(?P<end>\n|;)|(?P<name>[a-z][._0-9a-z]*)|(?P<number>[0-9][0-9a-fx]*)
-      |(?P<string>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')|(?P<sign>\+=|[=\[\],])""",
+      |(?P<string>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')|(?P<sign>\+=|=)|(?P<mark>[\[\],])""",
     re.X,
 )
 
@@ -34,23 +53,28 @@ TOKEN = re.compile(
 
 def render(guest: Guest) -> str:
     """The text of the guest's file. Raises XenError(invalid_input) for a value that the grammar cannot hold."""
-    lines = [f"{MARK}. Changes made here are read at the next run and kept where the task does not say otherwise."]
-    lines += [f"{key} = {quote(value, key)}" for key, value in assignments(guest)]
-    return "\n".join(lines) + "\n"
+    said = "Changes made here are read at the next run and kept where the task does not say otherwise."
+    return f"{MARK}. {said}\n{settings(guest)}"
+
+
+def settings(guest: Guest) -> str:
+    """The same without the mark, for a file that no task keeps."""
+    return "".join(f"{key} = {quote(value, key)}\n" for key, value in assignments(guest))
 
 
 def assignments(guest: Guest) -> Iterator[tuple[str, Any]]:
-    """(key, value) pairs of the guest in a stable order: the table's, then disks and NICs, then what is not modelled."""
+    """(key, value) pairs of the guest in a stable order: the table's, then devices, then what is not modelled."""
     for field in FIELDS:
         value = lookup(guest, field.option)
-        if field.key and value is not None:
+        if field.key and field.kind is not DEVICES and value is not None:
             yield field.key, field.kind.to_cfg(value)
     if guest.stubdom.type is not None:
         yield "device_model_stubdomain_override", int(guest.stubdom.type != "none")
-    if guest.disks is not None:
-        yield "disk", [disk_text(disk, f"disks[{i}]") for i, disk in enumerate(guest.disks)]
-    if guest.nics is not None:
-        yield "vif", [nic_text(nic, f"nics[{i}]") for i, nic in enumerate(guest.nics)]
+    writers: dict[str, Callable[[Any, str], str]] = {"disks": disk_text, "nics": nic_text, **devices.WRITERS}
+    for option, write in writers.items():
+        found = getattr(guest, option)
+        if found is not None:
+            yield str(BY_OPTION[option].key), [write(device, f"{option}[{i}]") for i, device in enumerate(found)]
     yield from sorted(guest.extra_config.items())
 
 
@@ -89,7 +113,9 @@ def disk_text(disk: Disk, option: str) -> str:
         ("script", disk.script),
     ]
     parts = _parts(pairs, disk.options, option)
-    text = ",".join(parts + ([f"target={disk.target}"] if disk.target else []))
+    # xl takes one comma off the end of a target (libxlu_disk_l.l)
+    target = f"target={disk.target}" + ("," if str(disk.target).endswith(",") else "")
+    text = ",".join(parts + ([target] if disk.target else []))
     return _read_alike(text, disk, read_disk, option)
 
 
@@ -101,15 +127,19 @@ def nic_text(nic: Nic, option: str) -> str:
 
 def _read_alike(text: str, device: Any, reader: Callable[[str], dict[str, Any]], option: str) -> str:
     """The text, if it means what was described: an entry of `options` could be taken for a part of its own."""
-    if reader(text) != {name: value for name, value in to_options(device).items() if value not in ("", [])}:
+    try:
+        alike = reader(text) == {name: value for name, value in to_options(device).items() if value not in ("", [])}
+    except XenError:
+        alike = False
+    if not alike:
         raise invalid(f"{option}.options", list(device.options or ()), "only flags and keys that have no option of their own")
     return text
 
 
 def _parts(pairs: list[tuple[str, Any]], more: Optional[tuple[str, ...]], option: str) -> list[str]:
     for name, value in pairs + [("options", item) for item in more or ()]:
-        if value is not None and re.search(r"[,\s]", str(value)):
-            raise invalid(f"{option}.{name}", value, "text without commas and white space")
+        if value is not None and re.search(r"[,\r\n]|\A\s|\s\Z", str(value)):
+            raise invalid(f"{option}.{name}", value, "text without commas and line ends, and without white space around it")
     return [f"{name}={value}" for name, value in pairs if value is not None] + list(more or ())
 
 
@@ -146,12 +176,17 @@ class Number(str):
     """A number as it was written: 0x10 and 010 keep their spelling until somebody asks for their value."""
 
 
+class Added(str):
+    """A text written with '+=': xl takes no number from it (libxlu_cfg.c, 4.13)."""
+
+
 def _tokens(text: str) -> Iterator[Token]:
     at, line = 0, 1
     while at < len(text):
         match = TOKEN.match(text, at)
-        if match is None:
-            raise _syntax(line, text[at : at + 20])
+        if match is None:  # whatever is wrong before it comes first
+            yield Token("wrong", text[at : at + 20], line)
+            return
         if match.lastgroup != "space":
             yield Token(str(match.lastgroup), match.group(), line)
         line += match.group().count("\n")
@@ -211,11 +246,10 @@ def _unquote(token: Token) -> str:
 
 def _append(old: Any, new: Any, line: int) -> Any:
     """'+=' joins lists, and strings (libxlu_cfg.c, 4.13); numbers added are a warning to xl, which then has neither."""
-    if old is None:
-        return new
-    if isinstance(old, list) != isinstance(new, list) or isinstance(new, Number):
+    numbers = isinstance(old, Number) and isinstance(new, Number)
+    if numbers or (old is not None and isinstance(old, list) != isinstance(new, list)):
         raise _syntax(line, "+=")
-    return old + new
+    return [*(old or []), *new] if isinstance(new, list) else Added((old or "") + new)
 
 
 def _syntax(line: int, text: str) -> XenError:
@@ -241,13 +275,14 @@ def guest_of(values: Mapping[str, Any]) -> Guest:
     more = {k: _plain(v) for k, v in values.items() if k in lists or k not in {*MODELLED, "builder"}}
     options: dict[str, Any] = {"extra_config": more}
     for field in FIELDS:
-        if field.key and field.key in values and field.key not in lists:
+        if field.key and field.kind is not DEVICES and field.key in values and field.key not in lists:
             _put(options, field.option, _value_of(field, values[field.key]))
     if "builder" in values:
-        options.setdefault("type", "hvm" if str(values["builder"]).startswith("h") else "pv")
+        _put(options, "type", _builder(values["builder"], options.get("type")))
     if "device_model_stubdomain_override" in values:
         _put(options, "stubdom.type", _stubdom_type(values))
-    for key, option, reader in (("disk", "disks", read_disk), ("vif", "nics", read_nic)):
+    for option, reader in {"disks": read_disk, "nics": read_nic, **devices.READERS}.items():
+        key = str(BY_OPTION[option].key)
         if key in values:
             options[option] = [reader(text) for text in _texts(key, values[key])]
     return from_options(options)
@@ -256,9 +291,10 @@ def guest_of(values: Mapping[str, Any]) -> Guest:
 def _value_of(field: Field, value: Any) -> Any:
     """The option's value. What xl would ignore with a warning is an error here: it was not meant to be ignored."""
     try:
-        if isinstance(value, list) and field.kind is not ARGS:
+        found = field.kind.from_cfg(value)
+        if isinstance(value, list) != (field.kind is ARGS) or (isinstance(value, Added) and isinstance(found, int)):
             raise ValueError
-        return field.kind.from_cfg(value)
+        return found
     except ValueError:
         raise _ignored(str(field.key), value) from None
 
@@ -270,6 +306,7 @@ def _texts(key: str, value: Any) -> list[str]:
 
 
 def _ignored(key: str, value: Any) -> XenError:
+    value = MASK if is_secret(f"{key} {value}") else value
     return XenError(
         "cfg_syntax",
         f"{key}: xl makes nothing of {value!r}",
@@ -282,9 +319,9 @@ def _plain(value: Any) -> Any:
     """Plain numbers as int; any other spelling stays text, which xl reads alike."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    if isinstance(value, Number):
-        return int(value) if re.match(r"(0|[1-9][0-9]{0,18})\Z", value) else str(value)
-    return value
+    if isinstance(value, Number) and re.match(r"(0|[1-9][0-9]{0,18})\Z", value):
+        return int(value)
+    return str(value)
 
 
 def _put(options: dict[str, Any], option: str, value: Any) -> None:
@@ -293,6 +330,14 @@ def _put(options: dict[str, Any], option: str, value: Any) -> None:
         options.setdefault(head, {})[tail] = value
     else:
         options[head] = value
+
+
+def _builder(value: Any, kind: Optional[str]) -> str:
+    """The type that `builder`, which Xen 4.10 deprecated, says; beside a `type` it must be the same one."""
+    found = {"hvm": "hvm", "generic": "pv"}.get(str(value))
+    if found is None or kind not in (None, found):
+        raise _ignored("builder", value)
+    return found
 
 
 def _stubdom_type(values: Mapping[str, Any]) -> str:
@@ -308,48 +353,96 @@ def _stubdom_type(values: Mapping[str, Any]) -> str:
 
 DISK_KEYS = {f.name for f in attributes(Disk)} - {"options"}
 DISK_PLACES = ("target", "format", "vdev", "access")
-ACCESS = {"r": "ro", "ro": "ro", "w": "rw", "rw": "rw"}
-PREFIX = re.compile(r"(phy|file|tap2?|aio|raw|qcow2?|vhd|tapdisk):")
+ACCESS = {"r": "ro", "ro": "ro", "w": "rw", "rw": "rw", "": "rw"}
+# What the old prefixes of a target say; there may be several. 'name:word' is a target, an unknown 'name:/path' is wrong.
+PREFIXES: dict[str, dict[str, str]] = {
+    **{prefix: {"format": prefix} for prefix in ("raw", "qcow", "qcow2", "vhd")},
+    **{prefix: {"script": f"block-{prefix}"} for prefix in ("iscsi", "nbd", "enbd", "drbd")},
+    **{prefix: {} for prefix in ("phy", "file", "tap", "tap2", "aio", "ioemu", "tapdisk")},
+}
+PREFIX = re.compile(rf"({'|'.join(PREFIXES)}|[a-z][a-z0-9]*(?=:(?![a-z0-9]))):(.*)", re.S)
+DISK_FLAGS = ("discard", "no-discard", "direct-io-safe", "trusted", "untrusted", "colo", "no-colo")
 
 
 def read_disk(text: str) -> dict[str, Any]:
-    """The options of a disk in any spelling of xl-disk-configuration(5): keys, flags, places, old prefixes."""
+    """The options of a disk in any spelling of xl-disk-configuration(5): keys, flags, places, old prefixes.
+
+    Raises XenError(cfg_syntax) for a part too many, a part said twice and a prefix that xl does not know.
+    """
     found: dict[str, Any] = {}
     rest, places = text, list(DISK_PLACES)
     while rest:
         head, _comma, tail = rest.partition(",")
         key, equals, value = head.strip().partition("=")
         if key == "target" and equals:
-            found["target"], tail = rest.partition("=")[2], ""
+            _say(found, key, _without_comma(rest.partition("=")[2]), text)
+            tail = ""
         elif equals and key in DISK_KEYS:
-            found[key] = value
+            _say(found, key, value, text)
         elif head.strip() == "cdrom":
             found["devtype"] = "cdrom"
-        elif equals or places == [] or _is_flag(head):
+        elif equals or head.strip() in DISK_FLAGS:
             found.setdefault("options", []).append(head.strip())
         else:
-            _place(found, places, head.strip())
+            _place(found, places, head.strip(), text)
         rest = tail
-    if "access" in found:
-        found["access"] = ACCESS.get(found["access"], found["access"])
+    _named_alike(found)
     return found
 
 
-def _is_flag(text: str) -> bool:
-    return text.strip() in ("discard", "no-discard", "direct-io-safe", "trusted", "untrusted", "colo")
+def _say(found: dict[str, Any], key: str, value: str, text: str) -> None:
+    """Of an access and a kind the last one counts, a format may be said again, and nothing else twice (libxlu_disk_l.l)."""
+    again = key in ("access", "devtype") or (key in ("format", "backendtype") and found.get(key) == value)
+    if found.get(key) and not again:
+        raise _ignored("disk", text)
+    found[key] = value
 
 
-def _place(found: dict[str, Any], places: list[str], value: str) -> None:
-    """The next positional part: target, format, vdev, access; 'phy:/dev/x,xvda,w' is the old form without a format."""
+def _without_comma(target: str) -> str:
+    return target[:-1] if target.endswith(",") else target
+
+
+def _named_alike(found: dict[str, Any]) -> None:
+    """One word for what xl has several for: an empty drive, a disk that may be written to, an image without a format."""
+    if not found.get("target"):
+        found.pop("target", None)
+        if found.get("format") == "empty":
+            found.pop("format")
+    for key, words in (("access", ACCESS), ("format", {"": "raw"})):
+        if key in found:
+            found[key] = words.get(found[key], found[key])
+
+
+def _place(found: dict[str, Any], places: list[str], value: str, text: str) -> None:
+    """The next part without a key: target, format, vdev, access (libxlu_disk_l.l); what a key said has no place any more.
+
+    With an old prefix there is no place for a format: 'phy:/dev/x,xvda,w'. ',hdc:cdrom,r' is an empty drive.
+    """
+    while places and places[0] in found and places[0] in ("format", "vdev"):
+        places.pop(0)
+    if places[:1] == ["format"] and ":" in value and not found.get("target"):
+        places.pop(0)
+    if not places:
+        raise _ignored("disk", text)
     place = places.pop(0)
-    if place == "target" and PREFIX.match(value):
-        prefix, value = value.split(":", 1)
-        places.remove("format")
-        found.update({"format": prefix} if prefix in ("raw", "qcow", "qcow2", "vhd") else {})
-    if place == "vdev" and value.endswith(":cdrom"):
-        value, found["devtype"] = value[: -len(":cdrom")], "cdrom"
+    if place == "target":
+        value = _unprefixed(found, places, value, text)
+    if place == "vdev" and ":" in value:
+        value, found["devtype"] = value.rsplit(":", 1)
     if value:
-        found[place] = value
+        _say(found, place, value, text)
+
+
+def _unprefixed(found: dict[str, Any], places: list[str], value: str, text: str) -> str:
+    """The target without its old prefixes: of these some are a format, some a script, and the others nothing."""
+    while (match := PREFIX.match(value)) is not None:
+        prefix, value = match.groups()
+        if prefix not in PREFIXES:
+            raise _ignored("disk", text)
+        places[:] = [place for place in places if place != "format"]
+        for key, said in PREFIXES[prefix].items():
+            _say(found, key, said, text)
+    return value
 
 
 def read_nic(text: str) -> dict[str, Any]:

@@ -60,6 +60,10 @@ guests:
     stored: {description: What its file says, type: dict, returned: always}
     live: {description: What the running domain has, type: dict, returned: always}
     drift: {description: "Where the two differ: field, live, stored", type: list, elements: dict, returned: always}
+    queued:
+      description: Whether xl's monitor was given the file, so that the guest's own next reboot brings what waits in it.
+      type: bool
+      returned: always
     domid: {description: Its domain's number, type: int, returned: always}
     uuid: {description: Its UUID, type: str, returned: always}
     stubdom: {description: "Its stubdomain: domid, name, alive", type: dict, returned: always}

@@ -13,7 +13,7 @@ from xenhost import FROM_DISK, KINDS, PULL_THE_PLUG, Host
 
 SOON = 2  # seconds that a chain is waited for which will not come up
 LONG = 600
-VTPM = "backend=tpm,uuid=ac0a5b9e-cbe2-4c07-b43b-1d69e46fb839"
+VTPM = {"backend": "tpm", "uuid": "ac0a5b9e-cbe2-4c07-b43b-1d69e46fb839"}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_what_a_dead_guest_left_in_domain_0_does_not_count(helper: Host, retries
 
 
 LEANING = {
-    "a vTPM": ({"extra_config": {"vtpm": [VTPM]}}, "vtpm", ["vtpm", "vtpm-protocol"]),
+    "a vTPM": ({"vtpm": [VTPM]}, "vtpm", ["vtpm", "vtpm-protocol"]),
     "a driver domain": ({"nics": [{"bridge": "xenbr0", "backend": "tpm"}]}, "vif", ["backend"]),
 }
 

@@ -70,6 +70,14 @@ def appeared(domain: str) -> str:
     return f"timeout 600 bash -c '{watch}'; {look}"
 
 
+def gone(domid: int) -> str:
+    """A command that ends when the domain's nodes are gone: it looks again whenever one of them changes."""
+    home = f"/local/domain/{domid}"
+    look = f"! xenstore-exists {home}/name"
+    watch = f"exec 3< <(xenstore-watch {home} 2>/dev/null); while read -r event <&3; do {look} && break; done; kill $!"
+    return f"timeout 600 bash -c '{watch}'; {look} && echo gone"
+
+
 def playbook(name: str, inventory: Path | None = None, **variables: Any) -> str:
     """Runs one of the collection's playbooks; its output where it succeeds, the test's failure where it does not."""
     where = ["-i", str(inventory)] if inventory else ["-i", "localhost,"]

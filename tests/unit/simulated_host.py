@@ -30,7 +30,7 @@ FILES = {
     f"{FIRMWARE}/qemu-stubdom-linux-kernel": "kernel",
     f"{FIRMWARE}/qemu-stubdom-linux-rootfs": "ramdisk",
 }
-NEVER_MUTATES = (["xl", "list"], ["xl", "info"])
+NEVER_MUTATES = (["xl", "list"], ["xl", "info"], ["xl", "vcpu-list"])
 
 
 class TaskKilled(BaseException):
@@ -103,7 +103,7 @@ class SimulatedHost:
         other._connection = None
         return other
 
-    async def run(self, argv, timeout=60.0, gate=None):
+    async def run(self, argv, timeout=60.0, gate=None, meanwhile=None):
         self.commands.append(list(argv))
         if len(self.commands) == self.kill_task_at:
             raise TaskKilled
@@ -111,6 +111,8 @@ class SimulatedHost:
             raise XenError("program_missing", f"{argv[0]}: no such program on this host", list(argv))
         process, deadline = self.machine.run(list(argv)), self.now() + timeout
         try:
+            if meanwhile is not None:
+                meanwhile()
             while process.rc is None:
                 if not await Until(lambda: process.rc is not None or (gate is not None and self._events()), deadline):
                     raise XenError("program_timeout", f"`{' '.join(argv)}` did not end in time", {})

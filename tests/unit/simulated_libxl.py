@@ -37,11 +37,15 @@ def dry_run(values, pcpus=8):
         "c_info": {"type": kind, "name": values["name"], "uuid": identity, "run_hotplug_scripts": "True"},
         "b_info": build_info(values, kind, pcpus),
     }
-    for key, make in (("disk", disk), ("vif", nic)):
+    config["c_info"].update({"pool_name": values["pool"]} if "pool" in values else {})
+    for key, (place, make) in DEVICES.items():
         if values.get(key):
-            config["disks" if key == "disk" else "nics"] = [make(text, i) for i, text in enumerate(values[key])]
-    if "channel" in values:
-        config["channels"] = [{"devid": i, "name": text} for i, text in enumerate(values["channel"])]
+            config[place] = [make(text, i) for i, text in enumerate(values[key])]
+    if kind == "pv" and values.get("pci"):
+        config["b_info"]["type.pv"] = {"e820_host": "True"}
+        config["pcidevs"] = [{"rdm_policy": "strict", **device} for device in config["pcidevs"]]
+    if values.get("vfb"):
+        config["vkbs"] = [{"devid": i} for i in range(len(values["vfb"]))]
     for event, default in (("on_poweroff", "destroy"), ("on_reboot", "restart"), ("on_crash", "destroy")):
         action = ACTIONS.get(values.get(event, default), values.get(event, default))
         if action != "destroy":
@@ -74,7 +78,8 @@ def build_info(values, kind, pcpus):
         info["stubdomain_memkb"] = int(values["stubdomain_memory"], 0) * 1024
     if "device_model_args_hvm" in values:
         info["extra_hvm"] = list(values["device_model_args_hvm"])
-    info["sched_params"] = {"weight": int(values["cpu_weight"], 0)} if "cpu_weight" in values else {}
+    schedule = (("cpu_weight", "weight"), ("cap", "cap"))
+    info["sched_params"] = {to: int(values[key], 0) for key, to in schedule if key in values}
     info["claim_mode"] = "True"
     info[f"type.{kind}"] = hvm(values) if kind == "hvm" else {}
     return {**info, "arch_arm": {}, "arch_x86": {}}
@@ -108,6 +113,7 @@ def cpu_map(text, pcpus):
 
 def disk(text, _place):
     head, _target, path = text.partition("target=")
+    path = path[:-1] if path.endswith(",") else path  # libxlu_disk_l.l takes it for the end
     words = dict(part.partition("=")[::2] for part in head.split(",") if part)
     cdrom = words.get("devtype") == "cdrom" or "cdrom" in words
     found = {"pdev_path": path} if path else {}
@@ -133,6 +139,73 @@ def nic(text, place):
     if "rate" in words:
         found["rate_bytes_per_interval"], found["rate_interval_usecs"] = rate(words["rate"])
     return found
+
+
+def words_of(text):
+    return dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+
+
+def pci(text, _place):
+    """Numbers that are 0 and flags that are off are left out."""
+    words = words_of(text if "=" in text.partition(",")[0] else "bdf=" + text.replace("@", ",vslot=", 1))
+    domain, bus, tail = ("0:" + words["bdf"]).split(":")[-3:]
+    device, _dot, function = tail.partition(".")
+    found = {"func": 0 if function == "*" else int(function), "dev": int(device, 16), "bus": int(bus, 16),
+             "domain": int(domain, 16), "vdevfn": int(words.get("vslot", "0"), 16) << 3}  # fmt: skip
+    found["vfunc_mask"] = 0xFFFFFFFF if function == "*" else 1
+    found.update({key: words.get(key) == "1" for key in ("msitranslate", "power_mgmt", "permissive", "seize")})
+    policy = {"rdm_policy": words["rdm_policy"]} if "rdm_policy" in words else {}
+    return {**{key: value for key, value in found.items() if value}, **policy}
+
+
+def usb_controller(text, place):
+    words = words_of(text)
+    kind = {"type": words["type"]} if words.get("type", "auto") != "auto" else {}
+    return {**kind, "devid": place, **{key: int(words[key]) for key in ("version", "ports") if key in words}}
+
+
+def usb(text, _place):
+    words = words_of(text)
+    found = {to: int(words[key]) for key, to in (("controller", "ctrl"), ("port", "port")) if key in words}
+    return {**found, "type.hostdev": {key: int(words[key], 0) for key in ("hostbus", "hostaddr")}}
+
+
+def frame_buffer(text, place):
+    words = dict(part.partition("=")[::2] for part in text.split(",") if part)
+    vnc = {to: flag(words[key]) for key, to in (("vnc", "enable"), ("vncunused", "findunused")) if key in words}
+    vnc.update({to: words[key] for key, to in (("vnclisten", "listen"), ("vncpasswd", "passwd")) if key in words})
+    vnc.update({"display": int(words["vncdisplay"])} if int(words.get("vncdisplay", "0")) else {})
+    sdl = {to: flag(words[key]) for key, to in (("sdl", "enable"), ("opengl", "opengl")) if key in words}
+    sdl.update({key: words[key] for key in ("display", "xauthority") if key in words})
+    return {"devid": place, "vnc": vnc, "sdl": sdl, **({"keymap": words["keymap"]} if "keymap" in words else {})}
+
+
+def channel(text, place):
+    words = words_of(text)
+    kind = words["connection"]
+    found = {"devid": place, "name": words["name"], f"connection.{kind}": {"path": words["path"]} if kind == "socket" else {}}
+    return {**({"backend_domname": words["backend"]} if "backend" in words else {}), **found}
+
+
+def directory(text, _place):
+    words = words_of(text)
+    found = {key: words[key] for key in ("tag", "path", "security_model")}
+    return {**({"backend_domname": words["backend"]} if "backend" in words else {}), **found}
+
+
+def tpm(text, place):
+    words = words_of(text)
+    return {"backend_domname": words["backend"], "devid": place, **({"uuid": words["uuid"].lower()} if "uuid" in words else {})}
+
+
+def calls(text, place):
+    return {"backend_domname": words_of(text)["backend"], "devid": place}
+
+
+# A key of xl.cfg -> its place in the JSON, and what makes one device of its text.
+DEVICES = {"disk": ("disks", disk), "vif": ("nics", nic), "pci": ("pcidevs", pci), "vfb": ("vfbs", frame_buffer),
+           "vtpm": ("vtpms", tpm), "p9": ("p9s", directory), "pvcalls": ("pvcallsifs", calls), "channel": ("channels", channel),
+           "usbctrl": ("usbctrls", usb_controller), "usbdev": ("usbdevs", usb)}  # fmt: skip
 
 
 def rate(text):

@@ -173,6 +173,8 @@ class Domain:
     dying: bool = False
     seconds: float = 0.0
     pins: set = field(default_factory=set)  # domids that must go before this one can
+    cpus: list = field(default_factory=list)  # of each vcpu, the CPUs on which it may run; none said: on all
+    pool: str = "Pool-0"
 
     @property
     def flags(self):

@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Optional
 
+import simulated_changes
 import simulated_libxl
 from simulated_xen import Hypervisor, Timeline, Tree
 
@@ -47,6 +48,7 @@ class Behaviour:
     ignores_shutdown: bool = False
     ends_with: str = "-"  # the reason with which it answers one: - power off, r reboot
     unpause_works: bool = True
+    lets_go: bool = True  # the guest gives a device back when it is asked to
 
 
 class Process:
@@ -115,6 +117,7 @@ class Machine:
     ended: set = field(default_factory=set)  # pids of device models in dom0 that have ended
     slowness: float = 0.0  # seconds that `xl list -l` takes for each domain
     unsafe: list = field(default_factory=list)  # domids of guests let run before their device model was up
+    bridges: Optional[set] = None  # the bridges that there are; None: any
     kill_create_at: Optional[int] = None  # the step of `xl create` at which it is killed
 
     def step_taken(self, process):
@@ -178,16 +181,18 @@ def xl_list(machine, own, words):
                 yield (lambda domid=domid: machine.answers(domid)), QMP_LIMIT
         own.out = json.dumps([entry for domid in domids if (entry := described(machine, domid))], indent=4)
         return 0
-    own.out = "\n".join([HEADER, *(row(machine, domid) for domid in domids), ""])
+    own.out = "\n".join([HEADER, *(row(machine, domid, "-c" in flags) for domid in domids), ""])
     return 0
 
 
-def row(machine, domid):
-    """xl_list.c: list_domains, with -v."""
+def row(machine, domid, pools):
+    """xl_info.c: list_domains, with -v, or with -c."""
     d = machine.hypervisor.domains[domid]
     name = machine.name_of(domid) or "(null)"
     flags = "r-----" if domid == 0 else d.flags
     tail = f"{d.uuid}        -                -"
+    if pools:
+        tail = f"{d.pool:>16}"
     return f"{name:<40} {domid:5d} {d.memory:5d} {d.vcpus:5d}     {flags}  {d.seconds:8.1f} {tail}"
 
 
@@ -204,7 +209,8 @@ def described(machine, domid):
 def xl_info(machine, own, words):
     yield A_STEP
     own.out = machine.info
-    for key, value in (("free_memory", machine.hypervisor.free), ("total_memory", machine.hypervisor.total)):
+    for key, value in (("free_memory", machine.hypervisor.free), ("total_memory", machine.hypervisor.total),
+                       ("nr_cpus", simulated_changes.PCPUS)):  # fmt: skip
         own.out = re.sub(rf"^({key} *: )\d+$", rf"\g<1>{value}", own.out, flags=re.M)
     return 0
 
@@ -268,6 +274,8 @@ def next_behaviour(machine, name):
 def make_domain(machine, name, identity, config):
     info = config["b_info"]
     domid = machine.hypervisor.create(identity, info["target_memkb"] // 1024, len(info.get("avail_vcpus", [0])))
+    machine.hypervisor.domains[domid].cpus = [list(cpus) for cpus in info.get("vcpu_hard_affinity", ())]
+    machine.hypervisor.domains[domid].pool = config["c_info"].get("pool_name", "Pool-0")
     write_home(machine, domid, name, identity)
     machine.tree.put(f"/libxl/{domid}/type", config["c_info"]["type"])
     machine.tree.put(f"/local/domain/{domid}/data", "", perms=[("n", domid)])
@@ -287,10 +295,17 @@ def device_model(machine, own, config, values, domid, behaviour):
     """Starts what serves the guest and waits for it as libxl does. Returns libxl's error, or 0."""
     if config["b_info"].get("device_model_stubdomain") == "True":
         return (yield from stubdomain(machine, own, config, domid, behaviour))
-    if config["c_info"]["type"] == "hvm" or any(d.get("backend") == "qdisk" for d in config.get("disks", ())):
+    if config["c_info"]["type"] == "hvm" or served_by_qemu(config):
         return (yield from qemu_in_dom0(machine, domid, behaviour))
     machine.pulses.add(domid)
     return 0
+
+
+def served_by_qemu(config):
+    """libxl__need_xenpv_qemu: what a guest without a device model has that QEMU serves all the same."""
+    qdisks = any(d.get("backend") == "qdisk" for d in config.get("disks", ()))
+    channels = any("backend_domname" not in channel for channel in config.get("channels", ()))
+    return qdisks or channels or any(config.get(place) for place in ("vfbs", "p9s"))
 
 
 def qemu_in_dom0(machine, domid, behaviour):
@@ -384,11 +399,12 @@ def monitor(machine, parent, domid, path):
         action = config.get(event, "restart" if event == "on_reboot" else "destroy")
         if action == "preserve":
             return 0
+        again = simulated_changes.reloaded(machine, domid) if action == "restart" else None
         yield from destroy_both(machine, domid)
         if action != "restart":
             return 0
         yield 2.0  # xl_vmcontrol.c: create_domain sleeps before it begins anew
-        return (yield from create(machine, own, config, {}, paused=False))
+        return (yield from create(machine, own, again, {}, paused=False))
 
     log = f"/var/log/xen/xl-{machine.name_of(domid)}.log"
     return Process(machine, 4000 + len(machine.processes), parent.argv, work, log)
@@ -483,11 +499,12 @@ def destroy_one(machine, domid):
         return
     target = machine.tree.value(f"/local/domain/{domid}/target")
     machine.pulses -= {domid, int(target) if target else domid}
-    machine.files.pop(machine.userdata(domid), None)
+    for kept in (machine.userdata(domid), simulated_changes.QUEUED.format(domid, domain.uuid)):
+        machine.files.pop(kept, None)
     for path in (f"/local/domain/0/device-model/{domid}", f"/vm/{domain.uuid}", f"/local/domain/{domid}", f"/libxl/{domid}"):
         machine.tree.remove(path)
     machine.hypervisor.destroy(domid)
 
 
 COMMANDS = {"list": xl_list, "info": xl_info, "create": xl_create, "unpause": xl_unpause, "pause": xl_pause,
-            "shutdown": xl_shutdown, "destroy": xl_destroy}  # fmt: skip
+            "shutdown": xl_shutdown, "destroy": xl_destroy, **simulated_changes.COMMANDS}  # fmt: skip

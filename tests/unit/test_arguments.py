@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -16,12 +17,24 @@ from ansible_collections.stubdom.xen.plugins.module_utils import arguments, plan
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
 
 MODULES = Path(__file__).resolve().parents[2] / "plugins" / "modules"
+FRAGMENTS = MODULES.parent / "doc_fragments"
 
 
 def documented(module):
+    """The options as ansible-doc has them: the module's own, and those of the fragment of a guest."""
     tree = ast.parse((MODULES / f"{module}.py").read_text(encoding="utf-8"))
     texts = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)}
-    return yaml.safe_load(ast.literal_eval(texts["DOCUMENTATION"]))["options"]
+    own = yaml.safe_load(ast.literal_eval(texts["DOCUMENTATION"]))
+    [name] = [name for name in own["extends_documentation_fragment"] if name.startswith("stubdom.xen.guest")]
+    shared = getattr(fragment(), name.removeprefix("stubdom.xen.guest").lstrip(".").upper() or "DOCUMENTATION")
+    return {**yaml.safe_load(shared)["options"], **own.get("options", {})}
+
+
+def fragment():
+    found = importlib.util.spec_from_file_location("guest_fragment", FRAGMENTS / "guest.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.ModuleDocFragment
 
 
 def shape(options, more):
@@ -53,16 +66,17 @@ def plain(options):
 
 
 def test_guests_documents_a_guest_as_guest_does():
-    """Ansible cannot share the texts of nested options, so they are there twice."""
+    """Its references begin at the item, and nothing else is different."""
     assert plain(documented("guests")["guests"]["suboptions"]) == documented("guest")
 
 
 @pytest.mark.parametrize(
     ("options", "cls"),
     [
-        (arguments.GUEST, spec.Guest), (arguments.DISK, spec.Disk), (arguments.NIC, spec.Nic),
+        (arguments.GUEST, spec.Guest),
         (arguments.GUEST["device_model"]["options"], spec.DeviceModel), (arguments.GUEST["stubdom"]["options"], spec.Stubdom),
         (arguments.GUEST["vnc"]["options"], spec.Vnc),
+        *((arguments.GUEST[name]["options"], cls) for name, cls in spec.LISTED.items()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip
@@ -90,4 +104,15 @@ def test_every_row_of_the_table_is_an_option():
 
 def test_secrets_are_marked_for_ansible_too():
     assert [row.option for row in BY_OPTION.values() if row.secret] == ["vnc.password"]
-    assert arguments.GUEST["vnc"]["options"]["password"]["no_log"]
+    groups = {name: option["options"] for name, option in arguments.GUEST.items() if "options" in option}
+    secret = {(name, key) for name, options in groups.items() for key in options if spec.is_secret(key)}
+    assert secret == {("vnc", "password"), ("vfb", "password")}
+    assert secret == {(name, key) for name, options in groups.items() for key in options if options[key].get("no_log")}
+
+
+def test_a_list_without_an_identity_goes_by_place():
+    """What every item of a list with an identity has to have, but for a MAC, which is made up where none is given."""
+    assert set(spec.LISTED) - set(spec.IDENTITY) == {"usb_controllers", "vfb", "vtpm"}
+    for name, attributes in spec.IDENTITY.items():
+        required = {key for key, option in arguments.GUEST[name]["options"].items() if option.get("required")}
+        assert set(attributes) <= required | {"mac"}

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, chains, observe, plan, readiness
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, chains, live, observe, plan, readiness
 from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, POLICY
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import CODES
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, MODELLED
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 # The keys of fields that have no key of their own, or none in xl.cfg at all.
-WRITTEN_AS = {"stubdom.type": "device_model_stubdomain_override", "disks": "disk", "nics": "vif"}
+WRITTEN_AS = {"stubdom.type": "device_model_stubdomain_override"}
 NOT_IN_THE_FILE = {"autostart": "a link in `/etc/xen/auto`", "extra_config": "any other key"}
 
 
@@ -45,8 +46,18 @@ def fields_table():
     return rows
 
 
+def test_what_a_guest_takes_as_it_runs():
+    """The table names each row of live.py, with its step, what that disrupts, and the command."""
+    found = tables(page("fields.md"))[1][1:]
+    rows = {name: (row.step, STEPS[row.step].disrupts) for name, row in live.ROWS.items()}
+    rows.update(dict.fromkeys(live.LISTS, ("attach`, `detach", STEPS["attach"].disrupts)))
+    told = {row[0].strip("`"): (row[1].strip("`"), row[2]) for row in found if ":" not in row[0]}
+    assert told == rows
+    assert [(row[0], row[1]) for row in found if ":" in row[0]] == [("`disks`: the medium", "`insert`")]
+
+
 def test_fields():
-    (found,) = tables(page("fields.md"))
+    found = tables(page("fields.md"))[0]
     wanted = fields_table()
     assert found == wanted, "docs/fields.md has to say:\n" + "\n".join(f"| {' | '.join(row)} |" for row in wanted)
 

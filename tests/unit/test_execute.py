@@ -92,14 +92,14 @@ def test_the_readiness_of_a_guest_with_a_stubdomain_is_told_link_by_link(host):
 def test_a_change_waits_until_it_is_allowed_to_take_what_it_takes(host):
     first = task(host, HVM)
     waiting = task(host, HVM, memory="256MiB")
-    assert steps(waiting) == ["store"]
+    assert steps(waiting) == ["store", "queue"]
     assert [(p["field"], p["from"], p["to"], p["needs"]) for p in waiting["pending"]] == [
-        ("memory", 192 << 20, 256 << 20, "recreate"), ("max_memory", 192 << 20, 256 << 20, "recreate"),
-    ][: len(waiting["pending"])]  # fmt: skip
+        ("memory", 192 << 20, 256 << 20, "reboot"),
+    ]  # fmt: skip
     assert settle(host, HVM, memory="256MiB")["pending"] == waiting["pending"]
     assert host.domid("shop") == first["guest"]["domid"]
 
-    done = task(host, HVM, memory="256MiB", disruption="recreate")
+    done = task(host, HVM, memory="256MiB", disruption="reboot")
     assert steps(done) == ["shutdown", "create", "await", "unpause"]
     assert done["pending"] == []
     assert host.domid("shop") != first["guest"]["domid"]
@@ -576,12 +576,12 @@ def test_another_task_on_the_same_guest_is_waited_for(host):
 def test_a_running_guest_whose_devices_have_no_option_is_not_adopted_without_them(host):
     """Its file would lack them, and with them the next start: nothing of a guest is lost."""
     host.files["/root/handmade.cfg"] = (
-        'name="handmade"\ntype="pvh"\nmemory=160\nvcpus=1\nkernel="/boot/vmlinuz"\nchannel=["connection=pty,name=org.agent"]\n'
+        'name="handmade"\ntype="pvh"\nmemory=160\nvcpus=1\nkernel="/boot/vmlinuz"\npvcalls=["backend=0"]\n'
     )
     host.xl("create", "/root/handmade.cfg")
     with pytest.raises(XenError) as refused:
         task(host, {"name": "handmade"})
-    assert refused.value.code == "cannot_adopt" and "extra_config.channel" in refused.value.hint
+    assert refused.value.code == "cannot_adopt" and "extra_config.pvcalls" in refused.value.hint
 
 
 def test_a_log_that_is_written_a_moment_after_the_news_is_in_the_evidence(host):

@@ -20,7 +20,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     parse_json,
     parse_list,
 )
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MIB, to_options
 
 ROW = "{name:<40}     7   192     1     {flags}       5.4 557ad848-fb58-44cb-bc65-0d56a77a440d        -                -"
 HEADER = "Name                                        ID   Mem VCPUs\tState\tTime(s)   UUID\n"
@@ -122,7 +122,8 @@ def test_the_file_and_the_hosts_reading_of_it_agree(name):
     written = to_options(xlcfg.read(recorded(f"{name}.cfg")))
     read = {**ABSENT, **to_options(guest_of_config(parse_json(recorded(f"{name}.create-n.txt"))))}
     for option, value in written.items():
-        if option in ("disks", "nics"):
+        if option in LISTED:
+            assert len(value) == len(read[option])
             for given, found in zip(value, read[option]):
                 given.pop("rate", None)  # many spellings for one rate
                 assert {k: v for k, v in found.items() if k in given} == given
@@ -130,6 +131,29 @@ def test_the_file_and_the_hosts_reading_of_it_agree(name):
             assert {k: v for k, v in read[option].items() if k in value} == value
         elif option != "extra_config":
             assert read[option] == value
+
+
+@pytest.mark.parametrize(
+    ("config", "option", "device"),
+    [
+        ({"pcidevs": [{"bus": 1, "vfunc_mask": 4294967295}]}, "pci", {"address": "0000:01:00.*", "rdm_policy": "strict"}),
+        ({"usbctrls": [{"devid": 0}]}, "usb_controllers", {"version": 2}),
+        ({"usbdevs": [{"ctrl": 1, "port": 4}]}, "usb", {"controller": 1, "port": 4}),
+        ({"vfbs": [{"vnc": {}, "sdl": {}}]}, "vfb", {"vnc": True, "listen": "127.0.0.1", "unused": True}),
+        ({"vfbs": [{"vnc": {"enable": "False"}}]}, "vfb", {"vnc": False, "unused": False}),
+        (
+            {"p9s": [{"tag": "a", "type": "xen_9pfsd", "auto_delete": True}]},
+            "p9",
+            {"options": ["type=xen_9pfsd", "auto-delete=1"]},
+        ),
+    ],
+    ids=["all functions", "a controller", "a lost USB address", "a display", "no display", "another server of files"],
+)
+def test_what_is_left_out_of_a_device_is_what_libxl_takes_for_it(config, option, device):
+    """A list that is left out altogether is none that a task would have to manage."""
+    [found] = to_options(guest_of_config(config))[option]
+    assert {**found, **device} == found
+    assert getattr(guest_of_config({}), option) is None
 
 
 def test_a_domain_that_libxl_leaves_out_has_no_configuration():

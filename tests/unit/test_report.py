@@ -18,7 +18,7 @@ HOLDERS = {
     "the VNC password": (VNC, {"vnc": {"password": NEWER}}),
     "the SPICE password": ({**HVM, "extra_config": {"spicepasswd": SECRET}}, {"extra_config": {"spicepasswd": NEWER}}),
     "the password of a frame buffer": (
-        {**HVM, "extra_config": {"vfb": [f"vnc=1,vncpasswd={SECRET}"]}}, {"extra_config": {"vfb": [f"vnc=1,vncpasswd={NEWER}"]}},
+        {**PVH, "name": "shop", "vfb": [{"vnc": True, "password": SECRET}]}, {"vfb": [{"vnc": True, "password": NEWER}]},
     ),
 }  # fmt: skip
 

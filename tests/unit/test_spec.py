@@ -10,14 +10,18 @@ from hypothesis import given
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
+    IDENTITY,
+    LISTED,
     MIB,
     Disk,
     Guest,
     Nic,
+    Vfb,
     format_size,
     from_options,
     overlay,
     parse_size,
+    pci_address,
     to_options,
 )
 
@@ -94,3 +98,24 @@ def test_a_nic_keeps_the_mac_of_its_place_unless_another_took_it(base, given, re
 
 def test_macs_are_compared_in_one_spelling():
     assert from_options({"nics": [{"mac": "00:16:3E:AA:BB:CC"}]}).nics == (Nic(mac="00:16:3e:aa:bb:cc"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("0000:01:00.0", "0000:01:00.0"), ("01:00.0", "0000:01:00.0"), ("1:1F.7", "0000:01:1f.7"), ("a:B:1.*", "000a:0b:01.*"),
+        ("01:20.0", "01:20.0"), ("01:00.8", "01:00.8"), ("01:00", "01:00"), ("10000:01:00.0", "10000:01:00.0"), ("nic", "nic"),
+    ],
+)  # fmt: skip
+def test_a_pci_address_has_one_spelling_and_what_is_none_stays_as_it_is(text, address):
+    assert pci_address(text) == address
+    assert from_options({"pci": [{"address": text}]}).pci[0].address == address
+
+
+def test_every_identity_is_one_of_the_items_attributes():
+    for option, names in IDENTITY.items():
+        assert set(names) <= set(LISTED[option].__dataclass_fields__)
+
+
+def test_a_frame_buffers_password_is_not_in_its_representation():
+    assert "gehei-m" not in repr(Guest(vfb=(Vfb(password="gehei-m"),)))

@@ -92,10 +92,10 @@ class Watchful(SimulatedHost):
         super().__init__()
         self.early = []
 
-    async def run(self, argv, timeout=60.0, gate=None):
+    async def run(self, argv, timeout=60.0, gate=None, meanwhile=None):
         if argv[:2] == ["xl", "unpause"] and not self.may_run(int(argv[2])):
             self.early.append(argv)
-        return await super().run(argv, timeout, gate)
+        return await super().run(argv, timeout, gate, meanwhile)
 
     def may_run(self, domid):
         stub, lives = self.machine.stubdom_of(domid), {d for d, x in self.hypervisor.domains.items() if not (x.reason or x.dying)}

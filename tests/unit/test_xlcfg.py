@@ -9,10 +9,22 @@ from generated import ANYTHING, EXTRA, guests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import devices, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.fields import number
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION, number
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
+    LISTED,
+    P9,
+    Channel,
+    Disk,
+    Guest,
+    Nic,
+    Pci,
+    Usb,
+    UsbController,
+    Vfb,
+    Vtpm,
+)
 
 TAKEN = {
     "plain": ("a = 1\n", {"a": "1"}),
@@ -64,6 +76,13 @@ UNREADABLE = {
     "a list in the list": 'vif = [ ["bridge=b"] ]\n',
     "half a size": "memory = 0\n",
 }
+
+
+UUID = "ac0a5b9e-cbe2-4c07-b43b-1d69e46fb839"
+NUMBERS = {
+    "vslot", "permissive", "msitranslate", "power_mgmt", "seize", "version", "ports", "host_bus", "host_address", "controller",
+    "port", "vnc", "display", "unused",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TAKEN)
@@ -153,6 +172,112 @@ def test_every_spelling_of_a_disk(text, disk):
 )
 def test_every_spelling_of_a_nic(text, nic):
     assert xlcfg.read(f'vif = ["{text}"]\n').nics == (nic,)
+
+
+SPELLINGS = {
+    "pci": [
+        ("01:00.0", Pci("0000:01:00.0")),
+        ("0000:01:00.0@8,permissive=1", Pci("0000:01:00.0", vslot=8, permissive=True)),
+        ("1:1F.7@1f , seize=0", Pci("0000:01:1f.7", vslot=31, seize=False)),
+        ("bdf=A:0:1.*,vslot=a", Pci("000a:00:01.*", vslot=10)),
+        ("02:00.0,rdm_policy=relaxed,msitranslate=1,power_mgmt=2", Pci("0000:02:00.0", None, None, True, True, None, "relaxed")),
+        ("name=nic", Pci(options=("name=nic",))),
+    ],
+    "usb_controllers": [("", UsbController()), ("type=devicemodel, version=3,ports=015", UsbController("devicemodel", 3, 15))],
+    "usb": [
+        ("hostbus=1,hostaddr=0x10", Usb(1, 16)),
+        ("type=hostdev,hostbus=010,hostaddr=3,controller=010,port=2", Usb(8, 3, 10, 2)),
+    ],
+    "vfb": [
+        ("", Vfb()),
+        ("vnc=1,vnclisten=::,vncdisplay=3,vncunused=0", Vfb(True, "::", 3, False)),
+        ("  vncpasswd= a=b ,keymap=de,sdl=1,display=:0", Vfb(password=" a=b ", keymap="de", options=("sdl=1", "display=:0"))),
+    ],
+    "channels": [
+        (" name = org.x , connection=pty", Channel("org.x", "pty")),
+        ("connection=socket,path=/run/a b,backend=dd,name=x", Channel("x", "socket", "/run/a b", "dd")),
+    ],
+    "p9": [
+        ("tag=t,path=/srv,security_model=none", P9("t", "/srv", "none")),
+        ("tag=t,type=xen_9pfsd,max-files=5", P9("t", options=("type=xen_9pfsd", "max-files=5"))),
+    ],
+    "vtpm": [("backend=tpm", Vtpm("tpm")), ("uuid=AC0A5B9E-CBE2-4C07-B43B-1D69E46FB839", Vtpm(None, UUID))],
+}
+
+
+@pytest.mark.parametrize(("option", "text", "device"), [(name, *row) for name, rows in SPELLINGS.items() for row in rows])
+def test_every_spelling_of_a_device(option, text, device):
+    assert getattr(xlcfg.read(f'{BY_OPTION[option].key} = ["{text}"]\n'), option) == (device,)
+
+
+WRONG = {
+    "pci": ["1:0", "01:00.0,seize", "01:00.0@x", "01:00.0,vslot=g", "01:00.0,permissive=yes"],
+    "usb_controllers": ["version=two", "backend=dd", "ports"],
+    "usb": ["hostbus=a", "type=pcidev", "hostbus=1;hostaddr=2"],
+    "vfb": ["vnc", "vnc=yes", "vncdisplay=:1"],
+    "channels": ["name", "mame=x"],
+    "p9": ["tag"],
+    "vtpm": ["backend", "type=x"],
+}
+
+
+@pytest.mark.parametrize(("option", "text"), [(name, text) for name, texts in WRONG.items() for text in texts])
+def test_a_device_that_xl_would_half_read_is_not_read(option, text):
+    key = BY_OPTION[option].key
+    with pytest.raises(XenError) as refused:
+        xlcfg.read(f'{key} = ["{text}"]\n')
+    assert (refused.value.code, refused.value.evidence["key"]) == ("cfg_syntax", key)
+
+
+@pytest.mark.parametrize("text", ['["vncpasswd=one,two"]', '"vncpasswd=two"', "[1]"])
+def test_a_password_that_cannot_be_read_is_not_told(text):
+    with pytest.raises(XenError) as refused:
+        xlcfg.read(f"vfb = {text}\n")
+    assert "two" not in f"{refused.value.msg} {refused.value.evidence}"
+
+
+@pytest.mark.parametrize(
+    ("guest", "option"),
+    [
+        (Guest(vfb=(Vfb(password="a,b"),)), "vfb[0].password"),
+        (Guest(vfb=(Vfb(), Vfb(listen=""))), "vfb[1].listen"),
+        (Guest(vfb=(Vfb(options=("sdl",)),)), "vfb[0].options"),
+        (Guest(vfb=(Vfb(options=("vnc=1",)),)), "vfb[0].options"),
+        (Guest(vfb=(Vfb(options=("sdl=1,opengl=1",)),)), "vfb[0].options"),
+        (Guest(pci=(Pci("01:00.0", options=("bdf=02:00.0",)),)), "pci[0].options"),
+        (Guest(channels=(Channel("a=b", "pty"),)), "channels[0].name"),
+        (Guest(channels=(Channel("a", "socket", " /x"),)), "channels[0].path"),
+        (Guest(p9=(P9("t", "/a,b", "none"),)), "p9[0].path"),
+        (Guest(p9=(P9("t", "/a\nb", "none"),)), "p9[0].path"),
+        (Guest(vtpm=(Vtpm("a,uuid=b"),)), "vtpm[0].backend"),
+    ],
+)
+def test_what_a_device_cannot_say_is_refused(guest, option):
+    with pytest.raises(XenError) as refused:
+        xlcfg.render(guest)
+    assert (refused.value.code, refused.value.evidence["option"]) == ("invalid_input", option)
+    assert "a,b" not in f"{refused.value.msg} {refused.value.evidence}" or "password" not in option
+
+
+def test_a_pci_address_is_written_as_every_xl_reads_it():
+    """Up to Xen 4.14 there is no key for it."""
+    assert devices.text_of("pci", Pci("0000:01:00.0", vslot=31, seize=True), "pci[0]") == "0000:01:00.0@1f,seize=1"
+
+
+@given(st.sampled_from(sorted(set(LISTED) - {"disks", "nics", "usb"})), st.data())
+def test_any_text_in_a_device_is_refused_or_comes_back(option, data):
+    cls = LISTED[option]
+    texts = [name for name in cls.__dataclass_fields__ if name not in NUMBERS]
+    name = data.draw(st.sampled_from(texts))
+    text = data.draw(ANYTHING)
+    guest = Guest(**{option: (cls(**{name: (text,) if name == "options" else text}),)})
+    try:
+        written = xlcfg.render(guest)
+    except XenError as refused:
+        assert refused.code == "invalid_input"
+        return
+    read = xlcfg.read(written)
+    assert read == guest or (name in ("address", "uuid") and xlcfg.render(read).lower() == written.lower())
 
 
 @pytest.mark.parametrize(

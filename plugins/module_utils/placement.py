@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a guest's vcpus may run: its CPUs and its pool, as the hypervisor has them.
+
+libxl keeps what was asked for when the guest was made, and no `xl vcpu-pin` or `xl cpupool-migrate` since changes that
+(libxl_domain.c: retrieve_domain_configuration_end refreshes neither, 4.17). So those two are asked for apart, and only
+where somebody describes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import parse_info, unclear
+
+# `xl vcpu-list` (tools/xl/xl_vcpu.c) and `xl list -c` (xl_info.c), read from the end: the name may hold anything.
+VCPU = re.compile(
+    r"^.*?\s+(?P<domid>\d+)\s+(?P<vcpu>\d+)\s+(?:\d+|-)\s+[r-][b-][p-]\s+\d+\.\d+\s+(?P<hard>all|none|[0-9,-]+) / \S+\s*$"
+)
+POOLED = re.compile(r"^.*?\s+(?P<domid>\d+)\s+\d+\s+\d+\s+[rbpscwdS?-]{6}\s+\d+\.\d+\s+(?P<pool>.*?)\s*$")
+
+
+async def placed(host: Any, configs: Mapping[int, Mapping[str, Any]], domids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
+    """The configurations (libxl's JSON by domid), those of ``domids`` with the CPUs and pool that the domain has now.
+
+    Raises XenError(xl_failed, xl_output).
+    """
+    asked, found = [domid for domid in domids if domid in configs], dict(configs)
+    if not asked:
+        return found
+    which = [str(asked[0])] if len(asked) == 1 else []
+    cpus = await _cpus_of(host, which)
+    pools = read_pools(await _said(host, ["xl", "list", "-c", *which]))
+    for domid in asked:
+        info, about = dict(found[domid].get("b_info", {})), dict(found[domid].get("c_info", {}))
+        info["vcpu_hard_affinity"] = cpus.get(domid, [])
+        about["pool_name"] = pools.get(domid, "")
+        found[domid] = {**found[domid], "b_info": info, "c_info": about}
+    return found
+
+
+async def _cpus_of(host: Any, which: list[str]) -> dict[int, list[list[int]]]:
+    """domid -> the CPUs of each vcpu. `all` is every CPU of the host."""
+    found = read_vcpus(await _said(host, ["xl", "vcpu-list", *which]))
+    every = any(cpus == "all" for vcpus in found.values() for cpus in vcpus)
+    whole = list(range(parse_info(await _said(host, ["xl", "info"])).cpus)) if every else []
+    return {domid: [whole if cpus == "all" else cpus for cpus in vcpus] for domid, vcpus in found.items()}
+
+
+async def _said(host: Any, argv: list[str]) -> str:
+    done = await host.run(argv)
+    if done.rc != 0:
+        hint = "run that command by hand: it only looks"
+        raise XenError("xl_failed", f"`{' '.join(argv)}` failed", printable(done.err, 1000), hint)
+    return str(done.out)
+
+
+def read_vcpus(text: str) -> dict[int, list[Any]]:
+    """domid -> the CPUs of each vcpu, lists of numbers, or 'all'. Raises XenError(xl_output)."""
+    found: dict[int, list[Any]] = {}
+    for line in text.splitlines()[1:]:
+        match = VCPU.match(line)
+        if match is None:
+            raise unclear("a line of `xl vcpu-list` could not be read", printable(line, 200))
+        found.setdefault(int(match["domid"]), []).append(_cpus(match["hard"]))
+    return found
+
+
+def _cpus(text: str) -> Any:
+    """The CPUs of print_bitmap (xl_utils.c): ranges, all, or none."""
+    if text in ("all", "none"):
+        return text if text == "all" else []
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, _dash, last = part.partition("-")
+        cpus += range(int(first), int(last or first) + 1)
+    return cpus
+
+
+def read_pools(text: str) -> dict[int, str]:
+    """domid -> the name of its CPU pool. Raises XenError(xl_output)."""
+    found = {}
+    for line in text.splitlines()[1:]:
+        match = POOLED.match(line)
+        if match is None:
+            raise unclear("a line of `xl list -c` could not be read", printable(line, 200))
+        found[int(match["domid"])] = printable(match["pool"], 100)
+    return found
