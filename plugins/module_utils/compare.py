@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields as attributes
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import ABSENT, BY_OPTION, FIELDS, Field
@@ -18,7 +19,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import guest_of_
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import IDENTITY, LISTED, Guest, is_secret, to_options
 
-EXACTLY: Mapping[str, str] = {}  # every field as described
+EXACTLY: Mapping[str, str] = MappingProxyType({})  # every field as described
 
 
 class Change(NamedTuple):

@@ -54,7 +54,7 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
 async def _admit(host: Any, wanted: Guest, state: State, plan: Plan) -> None:
     """Raises XenError for what this host cannot give the guest, before anything of the plan is done."""
     names = {step.step for step in plan.steps}
-    if "create" in names:
+    if names & {"create", "queue"}:  # of a text that cannot be built, xl's monitor would lose the guest at its next reboot
         return admission.check(await admission.gather(host, wanted), wanted, state)
     if names & {"attach", "insert", "resize"}:
         more = sum(step.after - step.before for step in plan.steps if step.field == "memory" and step.step == "resize")

@@ -21,7 +21,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.change import Asked, c
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
-from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
     LOG_DIR,
     State,
@@ -39,6 +39,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.steps import CHANGES, 
 from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
 
 XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
+NO_PV = "PV control interface not available"  # xl_vmcontrol.c: shutdown_domain
+ASK_PATIENCE = 1.0  # seconds at least to pass a request to shut down on
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
 GONE_PATIENCE = 60.0  # seconds until a domain that is being destroyed has to be dying
 PAGES_PATIENCE = 20.0  # seconds until a dying domain has to be out of the list: it is once nobody maps its pages
@@ -187,7 +189,9 @@ class Walk:
                 break
             await self.host.await_exit(pids, min(limit, self.host.now() + MONITOR_PATIENCE))
             state = await look(self.host, self.name)
-        return state
+        # One that ended between the look and the search for it has cleared what was seen.
+        ending = state.word in MONITORED and any(d.name in (self.name, *NAMELESS) for d in state.domains)
+        return await look(self.host, self.name) if ending else state
 
     async def _first_look(self) -> State:
         return await (look(self.host, self.name) if self.domains is None else look_since(self.host, self.name, self.domains))
@@ -289,7 +293,7 @@ class Walk:
             self.host.end(self._makers())  # xl's monitor would start the guest anew
         degraded = self.state.word == "degraded"  # nobody is there to press its power button
         ways: tuple[tuple[str, ...], ...] = ((),) if degraded else ((), ("-F",))
-        asked = await self._asked(domid, ways)
+        asked = await self._asked(domid, ways, limit)
         if asked and await self._went(domid, limit):
             return
         hangs = degraded and not asked  # without PV drivers all its devices are gone: it can do nothing any more
@@ -302,10 +306,19 @@ class Walk:
             )
         await self._destroy()
 
-    async def _asked(self, domid: int, ways: tuple[tuple[str, ...], ...]) -> bool:
-        """Whether xl passed the request on; it says so by its exit code, without a promise that the guest listens."""
+    async def _asked(self, domid: int, ways: tuple[tuple[str, ...], ...], limit: float) -> bool:
+        """Whether there is a way to ask the guest at all; that xl asked is no promise that the guest listens.
+
+        xl itself waits 60 s for a guest to take the request (libxl_domain.c, 4.17): here no longer than the task allows.
+        """
         for flags in ways:
-            if (await self.host.run(["xl", "shutdown", *flags, str(domid)], XL_PATIENCE)).rc == 0:
+            try:
+                done = await self.host.run(["xl", "shutdown", *flags, str(domid)], max(ASK_PATIENCE, limit - self.host.now()))
+            except XenError as error:
+                if error.code != "program_timeout":
+                    raise
+                return True
+            if done.rc == 0 or NO_PV not in done.err:
                 return True
         return False
 

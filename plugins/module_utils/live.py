@@ -145,6 +145,8 @@ LISTS: Mapping[str, Devices] = {
         _fixed_nic,
     ),
 }
+# Of a drive that is empty nobody can tell whether it was made so; then QEMU 7.2 dies of both commands, and the guest with it.
+EMPTY = "a medium put into a drive that was made empty is QEMU's end"
 DEVICE = re.compile(r"([a-z0-9_]+)\[(.*)\]\Z")  # a device's change is called by its list and its identity: disks[xvda]
 
 
@@ -167,7 +169,8 @@ def _way(change: Change, running: Running) -> Way:
 
 def _device_way(change: Change, devices: Devices, running: Running) -> Way:
     if _only_the_medium(change, running):
-        return _done_by(change, (Act("insert", change.before, change.after),))
+        why = None if change.before.get("target") else EMPTY
+        return _done_by(change, () if why else (Act("insert", change.before, change.after),), why)
     why = devices.fixed(running, change.before, change.after)
     gone = (Act("detach", change.before, None),) if change.before else ()
     come = (Act("attach", None, change.after),) if change.after else ()
@@ -176,13 +179,10 @@ def _device_way(change: Change, devices: Devices, running: Running) -> Way:
 
 def _only_the_medium(change: Change, running: Running) -> bool:
     """A drive stays, and what is in it changes: only QEMU in dom0 can be told so (libxl_disk.c, 4.17), of raw images."""
-    if running.device_model != "qemu" or not (_is_drive(change.before) and _is_drive(change.after)):
+    before, after = change.before, change.after
+    if running.device_model != "qemu" or not (_is_drive(before) and _is_drive(after)) or after.get("format", "raw") != "raw":
         return False
-    if change.after.get("format", "raw") != "raw":
-        return False
-    same = [
-        {k: v for k, v in disk.items() if k not in ("target", "format", "backendtype")} for disk in (change.before, change.after)
-    ]
+    same = [{k: v for k, v in disk.items() if k not in ("target", "format", "backendtype")} for disk in (before, after)]
     return all(same[0].get(key) == value for key, value in same[1].items())
 
 

@@ -14,7 +14,7 @@ DISK = {"vdev": "xvdb", "target": SECOND, "format": "raw", "access": "rw"}
 CARD = {"mac": MAC, "bridge": "xenbr0", "type": "vif"}
 
 
-@pytest.fixture(params=mostly_simulated(sorted(KINDS), "pvh", "stubdom"))
+@pytest.fixture(params=mostly_simulated(sorted(KINDS), "pvh"))
 def guest(request: pytest.FixtureRequest, xen: Host) -> dict[str, Any]:
     """A guest of each kind that has booted, with room for a vcpu more."""
     described = {**xen.described(request.param, f"changing-{request.param}"), "max_vcpus": 2, "nics": []}

@@ -23,6 +23,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import parse
 
 STUBDOM_LIMIT = 30.0  # LIBXL_STUBDOM_START_TIMEOUT (libxl_internal.h)
 QMP_LIMIT = 10.0  # LIBXL_QMP_CMD_TIMEOUT
+ACK_LIMIT = 60.0  # until a guest has to take a request to shut down
 RESUME_LIMIT = 60.0  # of the QMP command of an unpause
 USERDATA = "/var/lib/xen/userdata-d.{}.{}.libxl-json"
 HEADER = (
@@ -467,8 +468,11 @@ def xl_shutdown(machine, own, words):
         if domain is not None and not domain.paused:
             machine.hypervisor.shut_down(domid, behaviour.ends_with)
 
-    if not behaviour.ignores_shutdown:
-        machine.timeline.after(3.0, end)
+    if behaviour.ignores_shutdown:
+        yield ACK_LIMIT
+        own.err = f"{ERROR} Domain {domid}:guest didn't acknowledge control request: -9\nshutdown failed (rc=-9)\n"
+        return 1
+    machine.timeline.after(3.0, end)
     return 0
 
 

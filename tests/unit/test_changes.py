@@ -34,8 +34,8 @@ LIVE = [
     ("another disk in its place", "pvh hvm", {"disks": [DISK, SECOND]}, {"disks": [DISK, {**SECOND, "access": "rw"}]},
      ["detach", "attach"], ["block-detach xvdb", "block-attach format=raw,vdev=xvdb,access=rw,target=/images/disk.img"]),
     ("disks in another order", "pvh hvm", {"disks": [DISK, SECOND]}, {"disks": [SECOND, DISK]}, [], []),
-    ("a medium in the drive", "hvm", {"disks": [DRIVE]}, {"disks": [{**DRIVE, "target": "/images/disk.img"}]}, ["insert"],
-     ["cd-insert hdc /images/disk.img"]),
+    ("another medium in the drive", "hvm", {"disks": [{**DRIVE, "target": "/images/disk.img"}]},
+     {"disks": [{**DRIVE, "target": "/boot/vmlinuz"}]}, ["insert"], ["cd-insert hdc /boot/vmlinuz"]),
     ("no medium in the drive", "hvm", {"disks": [{**DRIVE, "target": "/images/disk.img"}]}, {"disks": [DRIVE]}, ["insert"],
      ["cd-eject hdc"]),
     ("a card more", "pv pvh hvm stubdom", {"nics": []}, {"nics": [CARD]}, ["attach"],
@@ -80,6 +80,14 @@ WAITS = [
     ("more vcpus than it was made for", "pvh", {"vcpus": 1}, {"vcpus": 2}, "reboot", "max_vcpus"),
     ("more memory than it was made for", "pv", {}, {"memory": "256MiB"}, "reboot", "max_memory"),
     ("a vcpu less where QEMU has them", "hvm", ROOMY, {"vcpus": 1}, "reboot", "QEMU"),
+    (
+        "a medium in an empty drive",
+        "hvm",
+        {"disks": [DRIVE]},
+        {"disks": [{**DRIVE, "target": "/images/disk.img"}]},
+        "reboot",
+        "QEMU",
+    ),
     ("another pool", "pvh", {}, {"cpupool": "fast"}, "reboot", "weight"),
     ("another kernel", "pvh", {}, {"cmdline": "debug"}, "reboot", ""),
     ("an emulated card", "hvm", {"nics": []}, {"nics": [{**CARD, "type": "ioemu"}]}, "reboot", "emulated"),
@@ -202,8 +210,13 @@ def test_a_disk_that_the_guest_does_not_let_go_of_fails_the_task_and_stays(host)
 
 @pytest.mark.parametrize(
     ("change", "code"),
-    [({"disks": [DISK, {**SECOND, "target": "/images/none.img"}]}, "file_unreadable"), ({"memory": "8GiB"}, "not_enough_memory")],
-    ids=["a disk that is not there", "memory that the host has not got"],
+    [
+        ({"disks": [DISK, {**SECOND, "target": "/images/none.img"}]}, "file_unreadable"),
+        ({"memory": "8GiB"}, "not_enough_memory"),
+        ({"kernel": "/boot/none"}, "file_unreadable"),
+        ({"memory": "8GiB", "cmdline": "debug"}, "not_enough_memory"),
+    ],
+    ids=["a disk that is not there", "memory that the host has not got", "a kernel for the next start", "memory for it"],
 )
 def test_what_the_host_cannot_give_is_refused_before_anything_is_touched(host, change, code):
     guest = {**PVH, "disks": [DISK], "max_memory": "16GiB"}

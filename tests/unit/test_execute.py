@@ -367,6 +367,17 @@ def test_unpause_that_exits_0_and_did_nothing_is_an_error(host):
     assert (error.code, error.evidence["step"], error.evidence["state"]) == ("step_failed", "unpause", "paused")
 
 
+def test_a_guest_that_takes_no_request_is_waited_for_as_long_as_the_task_says_and_no_longer(host):
+    """xl alone would wait a minute for the guest to take its request."""
+    host.behave("web", Behaviour(ignores_shutdown=True))
+    task(host, PVH)
+    began = host.now()
+    error = failure(host, PVH, state="halted", shutdown={"timeout": 2.0})
+    assert error.code == "shutdown_timeout"
+    assert host.now() - began < 5
+    assert host.domains() == {"web": RUNS}
+
+
 @pytest.mark.parametrize(
     ("behaviour", "options", "code"),
     [

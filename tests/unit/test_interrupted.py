@@ -145,3 +145,40 @@ def test_a_task_killed_before_any_of_its_commands(kind, options):
         assert host.machine.unsafe == []
         settle(host, KINDS[kind], **options)
     assert command > 5
+
+
+@pytest.mark.parametrize(("kind", "step"), [("pvh", 1), ("pvh", 2), ("stubdom", 1), ("stubdom", 2), ("stubdom", 3)])
+def test_xl_alone_is_killed_as_it_destroys(kind, step):
+    """The task goes on with what is left of the domain, which may not even have its name any more."""
+    host, guest = SimulatedHost(), KINDS[kind]
+    task(host, guest, state="paused")
+    left = [step]
+
+    def taken(process):
+        if left and process.argv[:2] == ["xl", "destroy"] and process.steps == step:
+            left.clear()
+            process.kill(9)
+
+    host.machine.step_taken = taken
+    began = host.now()
+    assert steps(task(host, guest, state="halted")) == ["discard"]
+    assert (left, host.domains(), host.now() - began < 30) == ([], {}, True)
+    settle(host, guest, state="halted")
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.2, 0.35, 0.5])
+def test_xl_that_ended_just_after_the_task_looked(moment):
+    """Its monitor was about to destroy the domain: what the task saw of it is no more."""
+    host = SimulatedHost()
+    task(host, STUBDOM)
+    host.hypervisor.shut_down(host.domid("vault"))
+    host.timeline.pass_time(moment)
+    makers = host.makers
+
+    def late(path, log):
+        host.timeline.pass_time(5)
+        return makers(path, log)
+
+    host.makers = late
+    assert steps(task(host, STUBDOM)) == ["create", "await", "unpause"]
+    settle(host, STUBDOM)
