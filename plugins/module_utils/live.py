@@ -123,10 +123,11 @@ def _is_drive(disk: Optional[Mapping[str, Any]]) -> bool:
     return bool(disk) and disk is not None and disk.get("devtype") == "cdrom"
 
 
-def _fixed_disk(_running: Running, before: Any, after: Any) -> Optional[str]:
+def _fixed_disk(running: Running, before: Any, after: Any) -> Optional[str]:
     if _is_drive(before) or _is_drive(after):
         return "a drive is made with its domain"
-    return None
+    by_qemu = bool(after) and (after.get("backendtype") == "qdisk" or after.get("format", "raw") != "raw")
+    return "the domain was made without a QEMU, which serves such disks" if by_qemu and running.device_model == "none" else None
 
 
 def _fixed_nic(_running: Running, _before: Any, after: Any) -> Optional[str]:

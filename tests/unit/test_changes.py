@@ -88,6 +88,7 @@ WAITS = [
         "reboot",
         "QEMU",
     ),
+    ("a disk that QEMU serves", "pvh", {}, {"disks": [{**SECOND, "format": "qcow2"}]}, "reboot", "QEMU"),
     ("another pool", "pvh", {}, {"cpupool": "fast"}, "reboot", "weight"),
     ("another kernel", "pvh", {}, {"cmdline": "debug"}, "reboot", ""),
     ("an emulated card", "hvm", {"nics": []}, {"nics": [{**CARD, "type": "ioemu"}]}, "reboot", "emulated"),
