@@ -31,6 +31,8 @@ LONGEST = (
     "test_faults_clock.py",
     "test_faults_killed.py",
     "test_faults_domains.py",
+    "test_pains.py",
+    "test_changes.py",
     "test_failing_stubdom.py",
     "test_killed.py",
     "test_life.py",
