@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import live_changes
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, command, running
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, look
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, look, recorded
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, Planned
 
 PATIENCE = 120.0  # seconds: libxl waits 10 for each answer of a guest or a back end
@@ -36,6 +36,8 @@ async def change(host: Any, state: State, domid: int, planned: Planned, asked: A
     Raises XenError(change_failed) where the guest still is as it was, with what `xl` said.
     """
     field, act = str(planned.field), Act(planned.step, planned.before, planned.after)
+    if field == "memory":
+        act = act._replace(after=act.after - _told_more(host, state))
     words = command(field, act, running(state), domid)
     done = await host.run(["xl", *words], PATIENCE)
     fell = done.rc != 0 and act.step == "attach"
@@ -51,6 +53,17 @@ async def change(host: Any, state: State, domid: int, planned: Planned, asked: A
             "disruption: reboot changes it with a restart",
         )
     return after
+
+
+def _told_more(host: Any, state: State) -> int:
+    """Bytes by which libxl tells the target of an hvm guest higher than it was set.
+
+    It is so of guests that were made with less memory than they may have, by the record of their making
+    (libxl_domain.c: libxl__get_targetmem_fudge, 4.17).
+    """
+    record = recorded(host, [state.domain]).get(state.domain.domid, {}) if state.domain else {}
+    info = record.get("b_info", {})
+    return MIB if "type.hvm" in info and info.get("max_memkb", 0) > info.get("target_memkb", 0) else 0
 
 
 def _has(state: State, planned: Planned, asked: Asked) -> bool:

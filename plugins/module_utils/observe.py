@@ -136,7 +136,7 @@ async def look_all(
     def read_files() -> None:
         stored.update((name, read_stored(host, name)) for name in mine if name not in stored)
 
-    configs = await _configs(host, able, domains, read_files) if ask else _recorded(host, able)
+    configs = await _configs(host, able, domains, read_files) if ask else recorded(host, able)
     read_files()  # where xl was not asked
     placing = [d.domid for name, d in mine.items() if d is not None and _is_placed(stored[name], configs.get(d.domid))]
     now = await placed(host, configs, placing)
@@ -309,7 +309,7 @@ def _word(
     return "paused" if domain.paused else "running"
 
 
-def _recorded(host: Any, whole: Sequence[Domain]) -> dict[int, dict[str, Any]]:
+def recorded(host: Any, whole: Sequence[Domain]) -> dict[int, dict[str, Any]]:
     """libxl's own record of these domains."""
     found = {d.domid: parse_json((host.read_file(userdata_path(d)) or "").rstrip("\0")) for d in whole}
     return {domid: config for domid, config in found.items() if isinstance(config, dict)}

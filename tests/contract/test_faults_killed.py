@@ -16,7 +16,7 @@ from xenhost import Host
 pytestmark = pytest.mark.only("simulated")
 
 READY = {"ready": {"timeout": 60, "retries": 0}}
-MEMORY = ("192MiB", "256MiB")
+VCPUS = (2, 3)  # the most that the guest may be given, which only a new domain can have
 # A step is hit where it begins or ends, or when it changes a node: (xl's words, which such call, when, who is killed).
 # xl would go on alone, so in its middle both die.
 BOTH = ("module", "xl")
@@ -126,10 +126,10 @@ def test_a_recreation(faulty: Host, guest: dict[str, Any], empty: str) -> None:
     """At each of its steps, one after the other: the guest has its UUID and its MACs through all of it."""
     uuid = faulty.guest(**guest, **READY)["guest"]["uuid"]
     for number, moment in enumerate(RECREATION.values()):
-        changed = {**guest, "memory": MEMORY[(number + 1) % 2], "disruption": "recreate"}
+        changed = {**guest, "max_vcpus": VCPUS[number % 2], "disruption": "recreate"}
         killed(faulty, moment, "guest", **changed, **READY)
         again = converges(faulty, changed)
-        assert (again["guest"]["uuid"], again["guest"]["spec"]["memory"]) == (uuid, changed["memory"]), moment
+        assert (again["guest"]["uuid"], again["guest"]["spec"]["max_vcpus"]) == (uuid, changed["max_vcpus"]), moment
     nothing_remains(faulty, guest, empty)
 
 

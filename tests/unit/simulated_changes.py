@@ -65,15 +65,26 @@ def vcpu_set(machine, own, domid, words):
 
 @changing
 def mem_set(machine, own, domid, words):
+    """The target goes to the guest, not into libxl's record of how it was made."""
     yield A_STEP
     kib = int(words[0].rstrip("mk")) * (1024 if words[0].endswith("m") else 1)
     with record(machine, domid) as config:
         if kib > config["b_info"]["max_memkb"]:
             own.err = f"libxl: error: Domain {domid}:memory_dynamic_max must be less than or equal to memory_static_max\n"
             return 1
-        config["b_info"]["target_memkb"] = kib
-    machine.hypervisor.domains[domid].memory = kib // 1024
+    domain = machine.hypervisor.domains[domid]
+    domain.target, domain.memory = kib, kib // 1024
     return 0
+
+
+def retrieved(machine, domid):
+    """The record with the target of now (libxl_domain.c: retrieve_domain_configuration_end, and libxl__get_targetmem_fudge)."""
+    config = json.loads(machine.files[machine.userdata(domid)].rstrip("\0"))
+    target, info = machine.hypervisor.domains[domid].target, config["b_info"]
+    more = 1024 if config["c_info"]["type"] == "hvm" and info["max_memkb"] > info["target_memkb"] else 0
+    if target:
+        info["target_memkb"] = target + more
+    return config
 
 
 @changing
@@ -182,7 +193,7 @@ def reloaded(machine, domid):
     queued = machine.files.pop(QUEUED.format(domid, machine.hypervisor.domains[domid].uuid), None)
     if queued is not None:
         return simulated_libxl.dry_run(parse(queued))
-    return json.loads(machine.files[machine.userdata(domid)].rstrip("\0"))
+    return retrieved(machine, domid)
 
 
 COMMANDS = {

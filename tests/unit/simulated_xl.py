@@ -202,7 +202,7 @@ def described(machine, domid):
     text = machine.files.get(machine.userdata(domid))
     if text is None:
         return None
-    config = json.loads(text.rstrip("\0"))
+    config = simulated_changes.retrieved(machine, domid)
     answers = config["c_info"]["type"] != "hvm" or machine.answers(domid)
     return {"domid": domid, "config": config} if answers else None
 

@@ -22,8 +22,9 @@ FOUR = {"pv": PV, "pvh": PVH, "hvm": HVM, "stubdom": STUBDOM}
 LIVE = [
     ("a vcpu more", "pv pvh hvm stubdom", ROOMY, {"vcpus": 3}, ["resize"], ["vcpu-set -i 3"]),
     ("a vcpu less", "pv pvh", ROOMY, {"vcpus": 1}, ["resize"], ["vcpu-set -i 1"]),
-    ("more memory", "pv pvh hvm stubdom", ROOMY, {"memory": "256MiB"}, ["resize"], ["mem-set 256m"]),
-    ("less memory", "pv pvh hvm stubdom", ROOMY, {"memory": "96MiB"}, ["resize"], ["mem-set 96m"]),
+    ("more memory", "pv pvh", ROOMY, {"memory": "256MiB"}, ["resize"], ["mem-set 256m"]),
+    ("more memory, of which libxl tells a MiB more", "hvm stubdom", ROOMY, {"memory": "256MiB"}, ["resize"], ["mem-set 255m"]),
+    ("less memory", "pv pvh hvm stubdom", {}, {"memory": "96MiB"}, ["resize"], ["mem-set 96m"]),
     ("other CPUs", "pv pvh hvm stubdom", {"cpus": "0-1"}, {"cpus": "2"}, ["adjust", "queue"], ["vcpu-pin all 2", QUEUE]),
     ("any CPU", "pvh", {"cpus": "0-1"}, {"cpus": "0-7"}, ["adjust", "queue"], ["vcpu-pin all 0-7", QUEUE]),
     ("a weight", "pv hvm", {}, {"weight": 512}, ["adjust"], ["sched-credit2 -d -w 512"]),
