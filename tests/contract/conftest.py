@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kind", choices=KINDS, default="simulated", help="the kind of Xen host to test on")
     parser.addoption("--prepared", action="store_true", help="xen1 has its snapshot 'prepared' from an earlier run")
     parser.addoption("--faults", action="store_true", help="also what goes wrong on purpose: full disks, kills, stalls")
+    parser.addoption("--anywhere", action="store_true", help="with --faults, also two hundred kills at seeded moments")
     parser.addoption("--whole", action="store_true", help="on the embedded host also what needs no guest's own code")
 
 
@@ -62,6 +63,7 @@ def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
     kind, only = config.getoption("--kind"), item.get_closest_marker("only")
     moved = item.get_closest_marker("no_guest_code") is not None and kind == "embedded" and not config.getoption("--whole")
     left_out = item.path.name.startswith("test_faults") and not config.getoption("--faults")
+    left_out = left_out or (item.path.name == "test_faults_anywhere.py" and not config.getoption("--anywhere"))
     return not (moved or left_out) and (only is None or only.args[0] == kind)
 
 

@@ -3,8 +3,9 @@
 """Stands before the host's own xl in PATH and kills, once, at the moment that /run/fault names; else it is that xl.
 
 /run/fault is JSON: `call`, a pattern for xl's words, and which call of that pattern it is (`nth`); `at`: "begins", "ends",
-or a pattern for the node of xenstore whose change is the moment; `whom`: names of what is killed, "module" and "xl".
-/run/fault.hit is there when it has happened. Module guests calls xl several times at once.
+a pattern for the node of xenstore whose change is the moment, or a number, of the changes of any node; `whom`: names of
+what is killed, "module" and "xl". /run/fault.hit is there when it has happened, and says in which call; /run/fault.missed
+when xl ended before, and says after how many changes. Module guests calls xl several times at once.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 REAL = "/usr/sbin/xl"
-FAULT, HIT, TURN = Path("/run/fault"), Path("/run/fault.hit"), Path("/run/fault.lock")
+FAULT, HIT, MISSED, TURN = "/run/fault", "/run/fault.hit", "/run/fault.missed", "/run/fault.lock"
+NODES = ("/local/domain", "/libxl", "/vm")
 
 
 def main() -> int:
     words = sys.argv[1:]
-    with TURN.open("w") as turn:
+    with open(TURN, "w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         fault = due(" ".join(words))
     if fault is None:
@@ -36,32 +37,35 @@ def main() -> int:
 
 def due(call: str) -> dict[str, Any] | None:
     """The fault if this is its call; then it is no other's any more."""
-    fault = json.loads(FAULT.read_text()) if FAULT.exists() else None
+    fault = json.loads(read(FAULT)) if os.path.exists(FAULT) else None
     if fault is None or not fnmatch.fnmatch(call, fault["call"]):
         return None
     if fault["nth"] > 1:
-        FAULT.write_text(json.dumps({**fault, "nth": fault["nth"] - 1}))
+        write(FAULT, json.dumps({**fault, "nth": fault["nth"] - 1}))
         return None
-    FAULT.unlink()
+    os.unlink(FAULT)
     return fault
 
 
 def strike(fault: dict[str, Any], words: list[str]) -> int:
-    module = os.getppid()
-    if fault["at"] == "begins":
-        return kill(fault["whom"], module, None)
-    watch = watched() if fault["at"] != "ends" else None
+    module, at = os.getppid(), fault["at"]
+    if at == "begins":
+        return kill(fault["whom"], module, None, words)
+    watch = watched() if at != "ends" else None
     xl = subprocess.Popen(["xl", *words], executable=REAL)
-    if watch is not None and not changes(watch, fault["at"], os.pidfd_open(xl.pid)):
-        return xl.wait()
-    if watch is None:
+    if watch is not None:
+        left = changes(watch, "*" if isinstance(at, int) else at, at if isinstance(at, int) else 1, os.pidfd_open(xl.pid))
+        if left:
+            write(MISSED, f"xl {' '.join(words)}: {left} more to come")
+            return xl.wait()
+    else:
         xl.wait()
-    return kill(fault["whom"], module, xl)
+    return kill(fault["whom"], module, xl, words)
 
 
-def kill(whom: str, module: int, xl: subprocess.Popen[bytes] | None) -> int:
+def kill(whom: str, module: int, xl: subprocess.Popen[bytes] | None, words: list[str]) -> int:
     """The module goes first: it is not to see its xl die."""
-    HIT.touch()
+    write(HIT, f"xl {' '.join(words)}")
     if "module" in whom:
         os.kill(module, signal.SIGKILL)
     if "xl" in whom and xl is not None:
@@ -71,26 +75,37 @@ def kill(whom: str, module: int, xl: subprocess.Popen[bytes] | None) -> int:
     return 1
 
 
-def watched() -> subprocess.Popen[str]:
-    """xenstore-watch, once it watches: it says so by a first line."""
-    watch = subprocess.Popen(["xenstore-watch", "/local/domain"], stdout=subprocess.PIPE, text=True, bufsize=1)
+def watched() -> subprocess.Popen[bytes]:
+    """xenstore-watch, once it watches: it says so by a first line for each node."""
+    watch = subprocess.Popen(["xenstore-watch", *NODES], stdout=subprocess.PIPE, bufsize=0)
     assert watch.stdout is not None
-    watch.stdout.readline()
+    for _node in NODES:
+        watch.stdout.readline()
     return watch
 
 
-def changes(watch: subprocess.Popen[str], pattern: str, ended: int) -> bool:
-    """Whether a node of the pattern changed before the process of the descriptor ended."""
+def changes(watch: subprocess.Popen[bytes], pattern: str, wanted: int, ended: int) -> int:
+    """Waits for so many changes of nodes of the pattern, or for the process of the descriptor to end. Those that lack."""
     assert watch.stdout is not None
     rest, pipe = b"", watch.stdout.fileno()
     while True:
         ready = select.select([pipe, ended], [], [])[0]
         rest += os.read(pipe, 65536) if pipe in ready else b""
         *lines, rest = rest.split(b"\n")
-        hit = any(fnmatch.fnmatch(line.decode(), pattern) for line in lines)
-        if hit or pipe not in ready:
+        wanted -= sum(fnmatch.fnmatch(line.decode(), pattern) for line in lines)
+        if wanted <= 0 or pipe not in ready:
             watch.kill()
-            return hit
+            return max(0, wanted)
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 if __name__ == "__main__":
