@@ -72,7 +72,7 @@ def stored(name: str) -> Optional[dict[str, Any]]:
     if not os.path.exists(path(name)):
         return None
     with open(path(name)) as file:
-        keys = {key: ast.literal_eval(value) for key, _, value in (line.partition(" = ") for line in file) if value}
+        keys = {key: ast.literal_eval(value) for key, _equals, value in (line.partition(" = ") for line in file) if value}
     disks, nics = ([dict(part.split("=", 1) for part in one.split(",")) for one in keys[key]] for key in ("disk", "vif"))
     return {
         "uuid": keys["uuid"],
