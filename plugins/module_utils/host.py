@@ -307,10 +307,20 @@ def _ends(pids: Sequence[int]) -> Iterator[list[int]]:
     with contextlib.ExitStack() as stack:
         fds = []
         for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
+            with _gone_meanwhile():
                 fds.append(os.pidfd_open(pid))
                 stack.callback(os.close, fds[-1])
         yield fds
+
+
+@contextlib.contextmanager
+def _gone_meanwhile() -> Iterator[None]:
+    """Passes over a process that is no more. Of one that is just being reaped Linux says EINVAL, newer ones ENOENT (pidfd_open)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            raise
 
 
 def _fill(path: str, text: str, mode: int) -> None:

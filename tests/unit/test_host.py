@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -270,3 +271,16 @@ def test_a_scratch_file_has_no_name_that_could_be_left_behind(host):
         said = host.finish(host.run(["sh", "-c", f"cat {path}; cat {path}; readlink {path}"])).out
     assert said.startswith("text \\xfftext \\xff/memfd:")
     assert not os.path.exists(path)
+
+
+def test_a_process_that_is_just_being_reaped_is_not_waited_for(host):
+    """Linux says of it what it says of a thread that leads no process. Seen of xl's monitor on a real host."""
+    over, told = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: (told.set(), over.wait(MINUTE)))
+    thread.start()
+    try:
+        assert told.wait(MINUTE)
+        host.finish(host.await_exit([thread.native_id], time.monotonic() + MINUTE))
+    finally:
+        over.set()
+        thread.join()
