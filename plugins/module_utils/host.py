@@ -315,7 +315,7 @@ def _ends(pids: Sequence[int]) -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def _gone_meanwhile() -> Iterator[None]:
-    """Passes over a process that is no more. Of one that is just being reaped Linux says EINVAL, newer ones ENOENT (pidfd_open)."""
+    """Passes over a process that is no more. Of one that is just being reaped pidfd_open says EINVAL, on newer Linux ENOENT."""
     try:
         yield
     except OSError as error:
