@@ -82,7 +82,7 @@ def retrieved(machine, domid):
     config = json.loads(machine.files[machine.userdata(domid)].rstrip("\0"))
     target, info = machine.hypervisor.domains[domid].target, config["b_info"]
     more = 1024 if config["c_info"]["type"] == "hvm" and info["max_memkb"] > info["target_memkb"] else 0
-    if target:
+    if target >= 0:
         info["target_memkb"] = target + more
     return config
 

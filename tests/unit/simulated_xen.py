@@ -175,7 +175,7 @@ class Domain:
     pins: set = field(default_factory=set)  # domids that must go before this one can
     cpus: list = field(default_factory=list)  # of each vcpu, the CPUs on which it may run; none said: on all
     pool: str = "Pool-0"
-    target: int = 0  # KiB that it was last told to have; 0: it was not told since it was made
+    target: int = -1  # KiB that it was last told to have; -1: it was not told since it was made
 
     @property
     def flags(self):
