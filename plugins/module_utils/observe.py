@@ -138,15 +138,18 @@ async def look_all(
 
     configs = await _configs(host, able, domains, read_files) if ask else recorded(host, able)
     read_files()  # where xl was not asked
-    placing = [d.domid for name, d in mine.items() if d is not None and _is_placed(stored[name], configs.get(d.domid))]
-    now = await placed(host, configs, placing)
-    return {name: _seen(host, stored[name], domains, name, domain, nodes, domain in whole, now) for name, domain in mine.items()}
+    now = await placed(host, configs, *_described_places(mine, stored, configs))
+    return {name: _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now) for name, domain in mine.items()}
 
 
-def _is_placed(stored: Optional[Stored], config: Optional[Mapping[str, Any]]) -> bool:
-    """Whether somebody described on which CPUs, or in which pool, the guest is to run."""
-    described = stored is not None and stored.guest is not None and (stored.guest.cpus or stored.guest.cpupool)
-    return config is not None and bool(described or at(config, "b_info.vcpu_hard_affinity") or at(config, "c_info.pool_name"))
+def _described_places(
+    mine: Mapping[str, Optional[Domain]], stored: Mapping[str, Optional[Stored]], configs: Mapping[int, Mapping[str, Any]]
+) -> tuple[list[int], list[int]]:
+    """The domains of which somebody described on which CPUs they are to run, and those of which in which pool."""
+    there = [(d.domid, found.guest if (found := stored[name]) else None) for name, d in mine.items() if d and d.domid in configs]
+    pinned = [i for i, guest in there if (guest and guest.cpus) or at(configs[i], "b_info.vcpu_hard_affinity")]
+    pooled = [i for i, guest in there if (guest and guest.cpupool) or at(configs[i], "c_info.pool_name")]
+    return pinned, pooled
 
 
 def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> list[str]:
@@ -159,9 +162,9 @@ def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> l
 
 def _seen(
     host: Any,
+    name: str,
     stored: Optional[Stored],
     domains: tuple[Domain, ...],
-    name: str,
     domain: Optional[Domain],
     nodes: Mapping[str, Optional[str]],
     whole: bool,

@@ -10,7 +10,7 @@ where somebody describes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
@@ -23,31 +23,42 @@ VCPU = re.compile(
 POOLED = re.compile(r"^.*?\s+(?P<domid>\d+)\s+\d+\s+\d+\s+[rbpscwdS?-]{6}\s+\d+\.\d+\s+(?P<pool>.*?)\s*$")
 
 
-async def placed(host: Any, configs: Mapping[int, Mapping[str, Any]], domids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
-    """The configurations (libxl's JSON by domid), those of ``domids`` with the CPUs and pool that the domain has now.
+async def placed(
+    host: Any, configs: Mapping[int, Mapping[str, Any]], pinned: Collection[int], pooled: Collection[int]
+) -> dict[int, Mapping[str, Any]]:
+    """The configurations (libxl's JSON by domid), with the CPUs of the domains ``pinned``, and the pool of those ``pooled``, now.
 
     Raises XenError(xl_failed, xl_output).
     """
-    asked, found = [domid for domid in domids if domid in configs], dict(configs)
-    if not asked:
-        return found
-    which = [str(asked[0])] if len(asked) == 1 else []
-    cpus = await _cpus_of(host, which)
-    pools = read_pools(await _said(host, ["xl", "list", "-c", *which]))
-    for domid in asked:
-        info, about = dict(found[domid].get("b_info", {})), dict(found[domid].get("c_info", {}))
-        info["vcpu_hard_affinity"] = cpus.get(domid, [])
-        about["pool_name"] = pools.get(domid, "")
-        found[domid] = {**found[domid], "b_info": info, "c_info": about}
+    found = dict(configs)
+    for domid, cpus in (await _cpus_of(host, pinned)).items():
+        found[domid] = {**found[domid], "b_info": {**found[domid].get("b_info", {}), "vcpu_hard_affinity": cpus}}
+    for domid, pool in (await _pools_of(host, pooled)).items():
+        found[domid] = {**found[domid], "c_info": {**found[domid].get("c_info", {}), "pool_name": pool}}
     return found
 
 
-async def _cpus_of(host: Any, which: list[str]) -> dict[int, list[list[int]]]:
+async def _cpus_of(host: Any, domids: Collection[int]) -> dict[int, list[list[int]]]:
     """domid -> the CPUs of each vcpu. `all` is every CPU of the host."""
-    found = read_vcpus(await _said(host, ["xl", "vcpu-list", *which]))
-    every = any(cpus == "all" for vcpus in found.values() for cpus in vcpus)
+    if not domids:
+        return {}
+    listed = read_vcpus(await _said(host, ["xl", "vcpu-list", *_which(domids)]))
+    found = {domid: listed.get(domid, []) for domid in domids}
+    every = any("all" in vcpus for vcpus in found.values())
     whole = list(range(parse_info(await _said(host, ["xl", "info"])).cpus)) if every else []
     return {domid: [whole if cpus == "all" else cpus for cpus in vcpus] for domid, vcpus in found.items()}
+
+
+async def _pools_of(host: Any, domids: Collection[int]) -> dict[int, str]:
+    if not domids:
+        return {}
+    listed = read_pools(await _said(host, ["xl", "list", "-c", *_which(domids)]))
+    return {domid: listed.get(domid, "") for domid in domids}
+
+
+def _which(domids: Collection[int]) -> list[str]:
+    """One domain is asked for alone, several with all there are."""
+    return [str(domid) for domid in domids] if len(domids) == 1 else []
 
 
 async def _said(host: Any, argv: list[str]) -> str:
