@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a running guest takes without a restart: a row for each field, what `xl` is told, and when it cannot be. Pure.
 
-Every row was tried on each kind of guest, on Xen 4.17; docs/fields.md has the same as a table.
+What it says was tried on Xen 4.17, and docs/fields.md tells of which kinds of guests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Disk, Guest, Nic, from_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, disruption_rank
 from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import disk_text, nic_text
 
@@ -106,21 +106,17 @@ ROWS: Mapping[str, Row] = {
     "cap": Row("adjust", _scheduler("-c"), _schedule),
 }
 
-
 # What `xl` could do to a guest that runs, and what would be lost by that.
 FORGETS = {"cpupool": "`xl cpupool-migrate` forgets the guest's weight, cap and CPUs"}
 
 
-def _disk(options: Mapping[str, Any]) -> Disk:
-    return (from_options({"disks": [options]}).disks or ())[0]
-
-
-def _nic(options: Mapping[str, Any]) -> Nic:
-    return (from_options({"nics": [options]}).nics or ())[0]
+def _device(option: str, options: Mapping[str, Any]) -> Any:
+    """One device of a list, from a change that tells it as options."""
+    return getattr(from_options({option: [options]}), option)[0]
 
 
 def _is_drive(disk: Optional[Mapping[str, Any]]) -> bool:
-    return bool(disk) and disk is not None and disk.get("devtype") == "cdrom"
+    return disk is not None and disk.get("devtype") == "cdrom"
 
 
 def _fixed_disk(running: Running, before: Any, after: Any) -> Optional[str]:
@@ -136,12 +132,12 @@ def _fixed_nic(_running: Running, _before: Any, after: Any) -> Optional[str]:
 
 LISTS: Mapping[str, Devices] = {
     "disks": Devices(
-        lambda _running, disk: ["block-attach", "@", disk_text(_disk(disk), "disks")],
+        lambda _running, disk: ["block-attach", "@", disk_text(_device("disks", disk), "disks")],
         lambda _running, disk: ["block-detach", "@", disk["vdev"]],
         _fixed_disk,
     ),
     "nics": Devices(
-        lambda _running, nic: ["network-attach", "@", *nic_text(_nic(nic), "nics").split(",")],
+        lambda _running, nic: ["network-attach", "@", *nic_text(_device("nics", nic), "nics").split(",")],
         lambda _running, nic: ["network-detach", "@", nic["mac"]],
         _fixed_nic,
     ),

@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change, flat, secret
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
-from ansible_collections.stubdom.xen.plugins.module_utils.live import Way
+from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
@@ -188,7 +188,7 @@ def _power(
         return _renewal(situation, goal, live), []
     runs = situation == "running" or "unpause" in names
     done = [way for way in live if way.acts and _may(policy, way.needs) and _takes(way, runs)]
-    changes = [_act(way, i) for way in done for i in range(len(way.acts))]
+    changes = [_act(way, act) for way in done for act in way.acts]
     power = [_planned(name, situation, goal) for name in names]
     return (changes + power if situation == "running" else power + changes), [
         _waits(way, policy, runs) for way in live if way not in done
@@ -220,8 +220,7 @@ def _renewal(situation: str, goal: str, live: Sequence[Way]) -> list[Planned]:
     ]
 
 
-def _act(way: Way, place: int) -> Planned:
-    act = way.acts[place]
+def _act(way: Way, act: Act) -> Planned:
     return Planned(act.step, "the domain has it otherwise", STEPS[act.step].disrupts, way.change.field, act.before, act.after)
 
 
