@@ -160,7 +160,8 @@ def read(option: str, text: str) -> dict[str, Any]:
             elif part != form.always:
                 raise ValueError(part)
         except ValueError:
-            raise _ignored(option, part, text) from None
+            # the part may be the rest of a password that holds a comma
+            raise ignored(str(BY_OPTION[option].key), part, text) from None
     return found
 
 
@@ -172,14 +173,14 @@ def _with_keys(option: str, text: str) -> str:
     return f"bdf={first[1]}{slot}{first[3]}{text[first.end() :]}"
 
 
-def _ignored(option: str, part: str, text: str) -> XenError:
-    key = str(BY_OPTION[option].key)
-    part = MASK if is_secret(text) else part  # it may be the rest of a password that holds a comma
+def ignored(key: str, value: Any, text: str, does: str = "says the same") -> XenError:
+    """The error for what xl makes nothing of. text: all that may tell that a secret is in it; does: what xl does about it."""
+    value = MASK if is_secret(text) else value
     return XenError(
         "cfg_syntax",
-        f"{key}: xl makes nothing of {part!r}",
-        {"key": key, "value": part},
-        "see xl.cfg(5); `xl create -n FILE` on a Xen host says the same",
+        f"{key}: xl makes nothing of {value!r}",
+        {"key": key, "value": value},
+        f"see xl.cfg(5); `xl create -n FILE` on a Xen host {does}",
     )
 
 

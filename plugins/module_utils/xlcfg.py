@@ -27,16 +27,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import (
     number,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
-    MASK,
-    Disk,
-    Guest,
-    Nic,
-    from_options,
-    invalid,
-    is_secret,
-    to_options,
-)
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic, from_options, invalid, to_options
 
 MARK = "# Managed by stubdom.xen"
 ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v", "\r": "\\r"}
@@ -306,13 +297,7 @@ def _texts(key: str, value: Any) -> list[str]:
 
 
 def _ignored(key: str, value: Any) -> XenError:
-    value = MASK if is_secret(f"{key} {value}") else value
-    return XenError(
-        "cfg_syntax",
-        f"{key}: xl makes nothing of {value!r}",
-        {"key": key, "value": value},
-        "see xl.cfg(5); `xl create -n FILE` on a Xen host warns about it",
-    )
+    return devices.ignored(key, value, f"{key} {value}", "warns about it")
 
 
 def _plain(value: Any) -> Any:
