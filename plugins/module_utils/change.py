@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import live_changes
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.explain import named
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, command, running
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, look, recorded
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
@@ -45,13 +46,13 @@ async def change(host: Any, state: State, domid: int, planned: Planned, asked: A
         await host.run(["xl", *command(field, Act("detach", act.after, None), running(state), domid)], PATIENCE)
     after = await look(host, state.name)
     if fell or (after.word in STEPS[act.step].after and not _has(after, planned, asked)):
-        raise XenError(
+        raise named(XenError(
             "change_failed",
             f"guest {state.name}: {field} is not as wanted after `xl {words[0]}`",
             {"field": field, "wanted": hidden(field, planned.after), "said": printable(done.err, SAID_MAX)},
             "is it in use in the guest, or has the guest no driver for it? run again once it is free; "
             "disruption: reboot changes it with a restart",
-        )
+        ))  # fmt: skip
     return after
 
 

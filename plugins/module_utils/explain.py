@@ -21,12 +21,13 @@ async def explained(host: Any, name: str, error: XenError) -> XenError:
     for path in (own, helper):
         tails.setdefault(path, host.tail(path))
     evidence["logs"] = [{"path": path, "tail": tail} for path, tail in tails.items() if tail]
-    return _named(error, evidence)
+    return named(XenError(error.code, error.msg, evidence, error.hint))
 
 
-def _named(error: XenError, evidence: dict[str, Any]) -> XenError:
-    """With its cause first: what was seen is what follows from that."""
-    texts = [error.msg, str(evidence.get("said", "")), *(log["tail"] for log in evidence["logs"])]
+def named(error: XenError) -> XenError:
+    """The error with its cause first, where it or its evidence tells of a known one: what was seen is what follows from that."""
+    evidence = dict(error.evidence)
+    texts = [error.msg, str(evidence.get("said", "")), *(log["tail"] for log in evidence.get("logs", ()))]
     waited = error.code == "readiness_timeout"  # else the first link that did not hold is often just what had not come yet
     cause = recognise(texts, evidence.get("link") if waited else None)
     if cause is None:

@@ -235,6 +235,8 @@ def test_a_card_for_which_there_is_no_bridge_fails_the_task_and_is_taken_away_ag
     error = failure(host, {**PVH, "nics": [{**CARD, "bridge": "nobr"}]})
     assert error.code == "change_failed"
     assert "nobr" in error.evidence["said"]
+    assert error.evidence["cause"] == "bridge_missing"
+    assert error.hint.startswith("make the bridge first")
     assert surveyed(host)["guests"][0]["live"].get("nics", []) == []
     task(host, {**PVH, "nics": [CARD]})
     settle(host, {**PVH, "nics": [CARD]})
