@@ -8,7 +8,7 @@ guest, and then says "rc=-3".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -77,7 +77,7 @@ def check(facts: Facts, guest: Guest, state: State) -> None:
 def check_described(about: HostInfo, guest: Guest, state: State) -> None:
     """Raises XenError for what could never be started here: found out when the file is written, not at the next boot."""
     _check_versions(about, guest)
-    _check_identity(guest, state.domains)
+    _check_identity(guest, [d for d in state.domains if d not in state.leftovers])
 
 
 def check_change(facts: Facts, guest: Guest, more: int, devices: bool) -> None:
@@ -167,7 +167,7 @@ def _check_stubdom_files(facts: Facts, guest: Guest) -> None:
         )
 
 
-def _check_identity(guest: Guest, domains: tuple[Domain, ...]) -> None:
+def _check_identity(guest: Guest, domains: Sequence[Domain]) -> None:
     """xl does not check that a UUID is free, and a second domain with it destroys the first one's /vm node (4.17).
 
     A domain without a name may well run: xenstored that was started again has forgotten it, and it has the guest's disks.

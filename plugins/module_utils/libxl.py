@@ -21,6 +21,7 @@ LISTED = re.compile(
     r"\s+(?P<uuid>[0-9a-f]{8}-[0-9a-f-]{27})(?P<more>.*)$"
 )
 NAMELESS = ("(null)", "")
+NEVER_RAN = 0.05  # seconds of CPU time, of which xl prints tenths
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Domain:
     @property
     def paused(self) -> bool:
         return self.flags[2] == "p"
+
+    @property
+    def never_ran(self) -> bool:
+        return self.seconds < NEVER_RAN
 
     @property
     def shut_down(self) -> bool:

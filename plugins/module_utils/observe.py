@@ -25,6 +25,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
+    NAMELESS,
     Domain,
     HostInfo,
     guest_of_config,
@@ -181,7 +182,7 @@ def _seen(
         next((d for d in domains if d.domid == stubdom_domid), None) if stubdom_domid is not None else None,
         whole,
         configs.get(domain.domid) if domain is not None else None,
-        _leftovers(host, name, domains, domain, stubdom_domid, nodes),
+        _leftovers(host, name, domains, domain, stubdom_domid, nodes) + _remains(host, domains, stored),
         has_qemu,
         host.read_file(userdata_path(domain, "xl")) if domain is not None else None,
     )
@@ -343,3 +344,14 @@ def _leftovers(
     called = [d for d in domains if d.name == f"{name}-dm" and d.domid != stubdom_domid and not _kept(host, d)]
     others = {str(d.domid) for d in domains if d is not domain} if called else set()
     return tuple(d for d in called if nodes.get(f"/local/domain/{d.domid}/target") not in others)
+
+
+def _remains(host: Any, domains: Sequence[Domain], stored: Optional[Stored]) -> tuple[Domain, ...]:
+    """What an xl left that was killed at the end of `xl destroy`, or at the beginning of a creation: only the hypervisor knows it.
+
+    A guest that a restarted xenstored has forgotten looks alike, but it runs; or it has run, and libxl keeps its record, which
+    xl removes before the domain (libxl_domain.c: devices_destroy_cb, 4.17).
+    """
+    uuid = stored.guest.uuid if stored and stored.guest else None
+    left = [d for d in domains if d.name in NAMELESS and d.paused and not d.destroyed and uuid and d.uuid.lower() == uuid.lower()]
+    return tuple(d for d in left if d.never_ran or not _kept(host, d))

@@ -15,6 +15,7 @@ from typing import Any, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change, flat, secret
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid
@@ -46,7 +47,6 @@ RENEW: Mapping[str, tuple[str, ...]] = {
     "running": ("shutdown", "create", "await"), "fresh": ("discard", "create", "await"),
     "paused": ("await", "unpause", "shutdown", "create", "await"),
 }  # fmt: skip
-NEVER_RAN = 0.05  # seconds of CPU time, of which xl prints tenths
 FRESH = {"paused": "fresh", "opaque": "half_made"}
 PLACES = ("cpus", "cpupool")  # libxl keeps no record of a change of these (placement.py)
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # what xl's monitor begins anew after
@@ -138,7 +138,9 @@ def make(
         steps.append(Planned("autostart", "described", "none", "autostart", state.autostart, autostart))
     power, pending = _power(policy, state, situation, wanted, live)
     if state.leftovers and policy.state != "present":
-        steps.append(Planned("sweep", f"domain {state.leftovers[0].domid} ({state.leftovers[0].name}) serves no guest"))
+        first = state.leftovers[0]
+        what = "is what is left of the guest" if first.name in NAMELESS else f"({first.name}) serves no guest"
+        steps.append(Planned("sweep", f"domain {first.domid} {what}"))
     steps += power
     if policy.state == "absent":
         steps += _forget(state)
@@ -149,7 +151,7 @@ def make(
 
 def _situation(state: State) -> str:
     """The state's word, or that the domain waits for its first start. Such a one that cannot be asked is half-made."""
-    waits = state.domain is not None and state.domain.paused and state.domain.seconds < NEVER_RAN
+    waits = state.domain is not None and state.domain.paused and state.domain.never_ran
     return FRESH.get(state.word, state.word) if waits else state.word
 
 

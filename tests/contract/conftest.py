@@ -27,6 +27,7 @@ KINDS = ("embedded", "simulated")
 RUNNERS = {"embedded": "labhost", "simulated": "simhost"}
 # They are begun first where there are several workers, as the last to end tells how long it takes.
 LONGEST = (
+    "test_faults_anywhere.py",
     "test_faults.py",
     "test_faults_clock.py",
     "test_faults_killed.py",
@@ -44,7 +45,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kind", choices=KINDS, default="simulated", help="the kind of Xen host to test on")
     parser.addoption("--prepared", action="store_true", help="xen1 has its snapshot 'prepared' from an earlier run")
     parser.addoption("--faults", action="store_true", help="also what goes wrong on purpose: full disks, kills, stalls")
-    parser.addoption("--anywhere", action="store_true", help="with --faults, also two hundred kills at seeded moments")
     parser.addoption("--whole", action="store_true", help="on the embedded host also what needs no guest's own code")
 
 
@@ -57,13 +57,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if not _belongs(item, config)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted((item for item in items if item not in left_out), key=lambda item: item.path.name not in LONGEST)
+    for item in items:  # the tests of a file share its host, unless they say otherwise
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
     kind, only = config.getoption("--kind"), item.get_closest_marker("only")
     moved = item.get_closest_marker("no_guest_code") is not None and kind == "embedded" and not config.getoption("--whole")
-    left_out = item.path.name.startswith("test_faults") and not config.getoption("--faults")
-    left_out = left_out or (item.path.name == "test_faults_anywhere.py" and not config.getoption("--anywhere"))
+    left_out = item.path.name.startswith("test_faults") and kind == "simulated" and not config.getoption("--faults")
     return not (moved or left_out) and (only is None or only.args[0] == kind)
 
 

@@ -216,6 +216,38 @@ def test_a_stubdomain_that_serves_nobody_is_swept(host):
     settle(host, STUBDOM)
 
 
+def half_destroyed(host, name, kept=False):
+    """What xl leaves when it is killed at the end of `xl destroy`: a paused domain that only the hypervisor knows."""
+    domid = host.domid(name)
+    host.tree.remove(f"/local/domain/{domid}")
+    host.hypervisor.domains[domid].paused = True
+    if not kept:
+        host.files.pop(host.machine.userdata(domid))
+    return domid
+
+
+@pytest.mark.parametrize(("wanted", "then"), [("halted", []), ("running", ["create", "await", "unpause"])])
+def test_what_a_killed_destroy_left_is_swept(host, wanted, then):
+    """It bears the guest's UUID: no other domain could be started beside it."""
+    task(host, PVH)
+    half_destroyed(host, "web")
+    assert preview(host, PVH, state=wanted)["leftovers"][0]["name"] == "(null)"
+    assert steps(task(host, PVH, state=wanted)) == ["sweep", *then]
+    assert list(host.domains()) == ["web"] * bool(then)
+    settle(host, PVH, state=wanted)
+
+
+def test_a_guest_that_xenstore_forgot_while_it_was_paused_is_not_swept(host):
+    """libxl still keeps its record, and it has run: what it had in memory is nobody's to throw away."""
+    task(host, PVH)
+    host.timeline.pass_time(5)
+    domid = half_destroyed(host, "web", kept=True)
+    host.hypervisor.domains[domid].seconds = 1.0
+    assert steps(task(host, PVH, state="halted")) == []
+    assert failure(host, PVH).code == "uuid_in_use"
+    assert list(host.domains()) == ["(null)"]
+
+
 # --- check mode, approval
 
 

@@ -76,7 +76,7 @@ STORIES: Mapping[str, Story] = {
 CHANGES: Mapping[str, Mapping[str, int]] = {
     "create -p": {"pv": 185, "pvh": 180, "hvm": 200, "stubdom": 530},
     # Of some thirty, or sixty with a stubdomain: after them only the hypervisor knows the domain, and the module not whose it is.
-    "destroy": {"pv": 12, "pvh": 12, "hvm": 12, "stubdom": 40},
+    "destroy": {"pv": 28, "pvh": 28, "hvm": 28, "stubdom": 60},
     "shutdown": dict.fromkeys(ALL, 2),
     "vcpu-set": dict.fromkeys(ALL, 2),
     "mem-set": dict.fromkeys(ALL, 2),
