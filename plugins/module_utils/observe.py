@@ -347,7 +347,7 @@ def _leftovers(
 
 
 def _remains(host: Any, domains: Sequence[Domain], stored: Optional[Stored]) -> tuple[Domain, ...]:
-    """What an xl left that was killed at the end of `xl destroy`, or at the beginning of a creation: only the hypervisor knows it.
+    """What an xl left that was killed at the end of `xl destroy`, or early in a creation: only the hypervisor knows it.
 
     A guest that a restarted xenstored has forgotten looks alike, but it runs; or it has run, and libxl keeps its record, which
     xl removes before the domain (libxl_domain.c: devices_destroy_cb, 4.17).
