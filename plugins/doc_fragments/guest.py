@@ -359,16 +359,34 @@ options:
         type: list
         elements: str
   vtpm:
-    description: TPMs of the guest, each held by a domain that is there already. A given list is the whole list.
+    description:
+      - TPMs of the guest, each held by a domain of its own, which is up before the guest is made. A given list is the
+        whole list.
+      - The TPM's state outlives guest and domain. It is deleted by O(purge_state) and by nothing else.
     type: list
     elements: dict
     suboptions:
-      backend:
-        description: Name of the vTPM's domain.
+      kind:
+        description:
+          - V(stubdom) has a domain made, called as the guest with C(-vtpm) after it, of the image that role
+            R(stubdom.xen.vtpm, ansible_collections.stubdom.xen.vtpm_role) builds. It goes down with the guest.
+          - V(backend), which need not be said, names in O(vtpm[].backend) a domain that is there already.
         type: str
-        required: true
+        choices: [stubdom, backend]
+      backend:
+        description: Name of the vTPM's domain, of one that is there already.
+        type: str
       uuid:
-        description: The UUID of the vTPM. A domain that holds several knows by it which one is meant.
+        description:
+          - The UUID of the vTPM. A domain that holds several knows by it which one is meant.
+          - With V(stubdom) one is made up when it is not given, and kept.
+        type: str
+      version:
+        description: Which TPM a domain of kind V(stubdom) holds. A new one is a V(2.0); one that is there keeps its version.
+        type: str
+        choices: ["1.2", "2.0"]
+      memory:
+        description: Memory of a domain of kind V(stubdom), such as V(96MiB). A change comes with the guest's next start.
         type: str
   serial:
     description: Where the serial port of an hvm guest goes, such as V(pty).
@@ -455,6 +473,12 @@ options:
       - V(contains), for lists of devices, means that those described are there, and that others may be.
       - V(ignore) means that a new guest is given it, and that it is left as it is ever after.
     type: dict
+  purge_state:
+    description:
+      - With O(state=absent), delete the state of the guest's TPM (O(vtpm)) as well. All that was sealed with it is lost.
+      - Otherwise allow to begin with an empty TPM where the state of the one that the guest had is gone.
+    type: bool
+    default: false
   expect_plan:
     description: Refuse to do anything unless the plan has this digest, as RV(plan_digest) of a run in check mode.
     type: str

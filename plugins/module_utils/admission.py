@@ -65,13 +65,16 @@ def _autoballoon(conf: str, commandline: str) -> bool:
     return "dom0_mem=" not in commandline
 
 
-def check(facts: Facts, guest: Guest, state: State) -> None:
-    """Raises XenError for the first thing that this host cannot give a guest that is to be started."""
+def check(facts: Facts, guest: Guest, state: State, more: int = 0) -> None:
+    """Raises XenError for the first thing that this host cannot give a guest that is to be started.
+
+    more: bytes of memory for the domains that are to be made beside it.
+    """
     check_new(guest)
     check_described(facts.info, guest, state)
     _check_files(facts, guest)
     _check_stubdom_files(facts, guest)
-    _check_memory(facts, guest, state)
+    _check_memory(facts, guest, state, more)
 
 
 def check_described(about: HostInfo, guest: Guest, state: State) -> None:
@@ -203,26 +206,29 @@ def needed_memory(guest: Guest) -> int:
     return memory + overhead + stubdom
 
 
-def _check_memory(facts: Facts, guest: Guest, state: State) -> None:
+def _check_memory(facts: Facts, guest: Guest, state: State, more: int) -> None:
     """What the guest's own present domains hold comes free before it is needed."""
     own = [state.domain, state.stubdom, *state.leftovers]
     free = facts.info.free_memory + sum(d.memory for d in own if d is not None)
-    need = needed_memory(guest)
+    need = needed_memory(guest) + more
     if facts.info.total_memory < need or (need > free and not facts.autoballoon):
         raise XenError(
             "not_enough_memory",
-            f"memory: the guest{' and its stubdomain' if isolated(guest) else ''} need {need // MIB}MiB, "
-            f"this host has {free // MIB}MiB free",
+            f"memory: the guest{_others(guest, more)} need {need // MIB}MiB, this host has {free // MIB}MiB free",
             {"needed": format_size(need // MIB * MIB), "free": format_size(free), "memory": format_size(guest.memory or 0)},
             "stop a guest, or give this one less",
         )
 
 
-def check_together(about: HostInfo, conf: str, guests: Mapping[str, Guest], states: Mapping[str, State]) -> None:
+def _others(guest: Guest, more: int) -> str:
+    return (", its stubdomain" if isolated(guest) else "") + (", its TPM's domain" if more else "")
+
+
+def check_together(about: HostInfo, conf: str, guests: Mapping[str, Guest], states: Mapping[str, State], more: int = 0) -> None:
     """Raises XenError(not_enough_memory) unless all the guests that are to be started fit beside each other."""
     own = [d for name in guests for d in (states[name].domain, states[name].stubdom, *states[name].leftovers)]
     free = about.free_memory + sum(d.memory for d in own if d is not None)
-    need = sum(needed_memory(guest) for guest in guests.values())
+    need = sum(needed_memory(guest) for guest in guests.values()) + more
     if need > (about.total_memory if _autoballoon(conf, about.commandline) else free):
         raise XenError(
             "not_enough_memory",

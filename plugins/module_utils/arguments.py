@@ -98,7 +98,13 @@ P9 = {
     "options": {"type": "list", "elements": "str"},
 }
 
-VTPM = {"backend": _text(required=True), "uuid": _text()}
+VTPM = {
+    "kind": _text(choices=["stubdom", "backend"]),
+    "backend": _text(),
+    "uuid": _text(),
+    "version": _text(choices=["1.2", "2.0"]),
+    "memory": _text(),
+}
 
 GUEST: dict[str, Any] = {
     "name": _text(required=True),
@@ -167,6 +173,7 @@ POLICY: dict[str, Any] = {
         "options": {"timeout": {"type": "float", "default": 120.0}, "force": {"type": "bool", "default": False}},
     },
     "compare": {"type": "dict"},
+    "purge_state": {"type": "bool", "default": False},
     "expect_plan": _text(),
 }
 

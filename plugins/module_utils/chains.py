@@ -53,9 +53,14 @@ _HELPER = Row(
     "/local/domain/{stubdom}/image/device-model-pid", limit=60,
 )  # fmt: skip
 
+# A domain that holds a TPM, of the image of role vtpm, says itself that it serves, once it runs.
+REPORTS = "vtpm-domain"
+_VTPM_INIT = Row(REPORTS, "{guest}", "/local/domain/{guest}/data/vtpm-state", RUNNING, "the init of the TPM's domain")
+
 # What holds the guest's device model -> its links, in the order in which they come up.
 CHAINS: Mapping[str, tuple[Row, ...]] = {
     "none": (),
+    REPORTS: (_VTPM_INIT,),  # of such a domain itself, for it to be leaned on: not before it runs, but after
     # Both QEMUs: qemu-traditional in dom0 (up to 4.20) and a QEMU that only serves back ends report in the same way.
     "qemu": (Row("device-model", "0", _DOM0_QEMU, RUNNING, "QEMU in dom0", "qemu-dm-{name}.log", _OWN_PID, limit=60),),
     "restricted": (
@@ -101,15 +106,21 @@ CHAINS: Mapping[str, tuple[Row, ...]] = {
         ),
     ),
 }  # fmt: skip
-WITHOUT_STUBDOM = ("none", "restricted", "qemu")
+WITHOUT_STUBDOM = ("none", "restricted", "qemu", REPORTS)
 
 _BACKEND = Row("backend", "{backend}", "{back}/state", BACKEND_UP, "the back end in the driver domain", limit=10)
+_VTPM = (
+    Row("vtpm", "{backend}", "{back}/state", BACKEND_UP, "the back end in the vTPM domain", limit=10),
+    Row("vtpm-protocol", "{backend}", "{back}/feature-protocol-v2", ("1",), "the back end in the vTPM domain"),
+)
 # Kind of a device's back end -> its links.
 DEVICES: Mapping[str, tuple[Row, ...]] = {
     # 4, Connected, comes only when the guest's own driver is up: who waits for it before the guest runs waits for ever.
-    "vtpm": (
-        Row("vtpm", "{backend}", "{back}/state", BACKEND_UP, "the back end in the vTPM domain", limit=10),
-        Row("vtpm-protocol", "{backend}", "{back}/feature-protocol-v2", ("1",), "the back end in the vTPM domain"),
+    # vtpm-stubdom is a domain of our own image, which says as well that its TPM answers.
+    "vtpm": _VTPM,
+    "vtpm-stubdom": (
+        _VTPM_INIT._replace(reporter="{backend}", path=_VTPM_INIT.path.replace("{guest}", "{backend}")),
+        *_VTPM,
     ),
     # The vTPM domain's own device, by which its manager serves it: that front end runs already.
     "vtpm-manager": (Row("vtpm-manager", "{backend}", "{back}/state", CONNECTED, "the back end in the vTPM manager"),),

@@ -62,11 +62,17 @@ def _field_changes(wanted: Guest, asked: Guest, live: Guest, how: Mapping[str, s
         rule = compared(field.option, how)
         if lookup(wanted, field.option) is None or rule == "ignore":
             continue
-        ask, have = (_or_default(field.option, lookup(g, field.option)) for g in (asked, live))
+        place = _told_by(field.option, wanted)
+        ask, have = (_or_default(place, lookup(g, place)) for g in (asked, live))
         if field.option in LISTED:
             yield from _device_changes(field, lookup(wanted, field.option), ask or (), have or (), rule == "contains")
         elif not (ask == have or (ask in (None, ()) and have in (None, ()))):
             yield Change(field.option, _shown(have), _shown(ask), field.needs)
+
+
+def _told_by(option: str, wanted: Guest) -> str:
+    """The field of what libxl says that tells of an option. A pv or pvh guest's firmware is its kernel (xl_parse.c, 4.17)."""
+    return "kernel" if option == "firmware" and wanted.type != "hvm" else option
 
 
 def compared(option: str, how: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -47,21 +47,31 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
     answer = await parsed(host, state.name, text, path) if state.config is not None or path is None else None
     live = _live(wanted, answer, state, policy) if answer is not None else ()
     plan = planning.make(policy, state, wanted, _stored_changes(state, wanted, path), live, given.autostart, text)
-    await _admit(host, wanted, state, plan)
+    await _admit(host, policy, wanted, state, plan)
     return Decision(wanted, text, plan, answer)
 
 
-async def _admit(host: Any, wanted: Guest, state: State, plan: Plan) -> None:
+async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: Plan) -> None:
     """Raises XenError for what this host cannot give the guest, before anything of the plan is done."""
     names = {step.step for step in plan.steps}
+    more = await _tpm_needs(host, policy, state, names)
     if names & {"create", "queue"}:  # of a text that cannot be built, xl's monitor would lose the guest at its next reboot
-        return admission.check(await admission.gather(host, wanted), wanted, state)
+        return admission.check(await admission.gather(host, wanted), wanted, state, more)
     if names & {"attach", "insert", "resize"}:
         more = sum(step.after - step.before for step in plan.steps if step.field == "memory" and step.step == "resize")
         admission.check_change(await admission.gather(host, wanted), wanted, more, bool(names & {"attach", "insert"}))
     if "store" in names:
         admission.check_described(await info(host), wanted, state)
     return None
+
+
+async def _tpm_needs(host: Any, policy: Policy, state: State, steps: set[str]) -> int:
+    """Bytes for the domain of the guest's TPM, where it is to be made. Raises XenError for what this host cannot give it."""
+    if "serve" not in steps:
+        return 0
+    about = await info(host)
+    admission.check_described(about, tpm.check(host, about, policy, state), state)
+    return tpm.needs(policy, state)
 
 
 def _live(wanted: Guest, answer: Parsed, state: State, policy: Policy) -> tuple[Way, ...]:

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, rules
+from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, rules, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
-from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
+from ansible_collections.stubdom.xen.plugins.module_utils.chains import REPORTS, kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.change import Asked, change
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
@@ -37,6 +37,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import CHANGES, GONE, STEPS, THERE, Planned, Step
 from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import is_one, state_path
 
 XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 NO_PV = "PV control interface not available"  # xl_vmcontrol.c: shutdown_domain
@@ -86,11 +87,13 @@ class Walk:
         self.proof: Optional[Proof] = None
         self.made: Optional[str] = None  # the uuid of a domain that this walk created
         self.links: tuple[dict[str, Any], ...] = ()
+        self.serving = False  # whether this walk had the domain of the guest's TPM made
         self.gate: Optional[Gate] = None
         self.actions: Mapping[str, Callable[[], Awaitable[None]]] = {
             "store": self._store, "autostart": self._autostart, "sweep": self._sweep, "clear": self._destroy,
             "create": self._create, "await": self._await, "unpause": self._unpause, "pause": self._pause,
             "shutdown": self._shutdown, "discard": self._destroy, "forget": self._forget, "queue": self._queue,
+            "serve": self._serve, "report": self._report, "release": self._release, "purge": self._purge,
         }  # fmt: skip
 
     async def run(self) -> dict[str, Any]:
@@ -204,6 +207,26 @@ class Walk:
             self.host.keep_copy(path, f"{path}.before-stubdom.xen")
         self.host.write_file(path, str(self.decision.text))
 
+    async def _serve(self) -> None:
+        told = await tpm.up(self.host, self.policy, self.state, converge)
+        self.serving = told["changed"]
+
+    async def _report(self) -> None:
+        gate = await self._gate(self._domain().uuid, REPORTS)
+        try:
+            self.links = (await gate.wait(self.host.now() + self.policy.ready_timeout)).links
+        except XenError as error:
+            raise await explained(self.host, self.name, error) from error
+        finally:
+            gate.close()
+
+    async def _release(self) -> None:
+        keeps = self.policy.state != "absent" and planning.has_own_tpm(self.policy, self.state, self.decision.wanted)
+        await tpm.down(self.host, self.name, not keeps, converge)
+
+    async def _purge(self) -> None:
+        self.host.remove(state_path(self.name))
+
     async def _forget(self) -> None:
         self.host.remove(config_path(self.name))
         dryrun.drop(self.host, self.name)
@@ -221,7 +244,8 @@ class Walk:
 
     async def _create(self) -> None:
         """`xl create -p`, with an eye on the chain: libxl itself would notice a dead stubdomain only after 30 s."""
-        gate = self.gate = await self._gate(str(self.decision.wanted and self.decision.wanted.uuid), from_the_start=True)
+        uuid = str(self.decision.wanted and self.decision.wanted.uuid)
+        gate = self.gate = await self._gate(uuid, self._device_model(), from_the_start=True)
         self.made, gate.xl_at_work = gate.uuid, True
         try:
             done = await self.host.run(["xl", "create", "-p", config_path(self.name)], self.policy.ready_timeout, gate)
@@ -255,7 +279,7 @@ class Walk:
         uuid = self._domain().uuid
         gate = self.gate  # of the creation, which has seen the links come up
         if gate is None or (gate.uuid, gate.device_model) != (uuid, self._device_model()):
-            gate = await self._gate(uuid)
+            gate = await self._gate(uuid, self._device_model())
         try:
             self.proof = await gate.wait(self.host.now() + max(0.0, self.policy.ready_timeout - (self.host.now() - gate.started)))
         except XenError as error:
@@ -291,7 +315,7 @@ class Walk:
         domid, limit = self._domid(), self.host.now() + self.policy.shutdown_timeout
         if self.state.live is not None and (self.state.live.on_poweroff or "") in planning.RESTARTS:
             self.host.end(self._makers())  # xl's monitor would start the guest anew
-        degraded = self.state.word == "degraded"  # nobody is there to press its power button
+        degraded = "stubdom" in self.state.lost  # nobody is there to press its power button
         ways: tuple[tuple[str, ...], ...] = ((),) if degraded else ((), ("-F",))
         asked = await self._asked(domid, ways, limit)
         if asked and await self._went(domid, limit):
@@ -393,10 +417,9 @@ class Walk:
         """An xl command whose success is judged by what is there afterwards; its complaint is kept for that case."""
         await self.host.run(["xl", *words], patience)
 
-    async def _gate(self, uuid: str, from_the_start: bool = False) -> Gate:
+    async def _gate(self, uuid: str, device_model: str, from_the_start: bool = False) -> Gate:
         if self.gate is not None:
             self.gate.close()
-        device_model = self._device_model()
         version = await chain_version(self.host, [device_model])
         return Gate(
             self.host, lambda domids: these(self.host, domids), self.name, uuid, device_model, version, from_the_start
@@ -429,9 +452,12 @@ class Walk:
         """Destroys what this walk made and could not finish, unless it is to be kept. Says in the error what is left."""
         state = await look(self.host, self.name)
         mine = state.domain is not None and state.domain.uuid == self.made and state.word in THERE
-        if mine and state.word != "running" and self.policy.on_failure == "destroy":
+        silent = is_one(self.decision.wanted) and not state.reports  # it runs, and is not what it is for
+        if mine and (silent or state.word != "running") and self.policy.on_failure == "destroy":
             self.state = state
             await self._destroy()
+        if self.serving and self.policy.on_failure == "destroy" and state.word != "running":
+            await tpm.down(self.host, self.name, False, converge)
         if self.made is not None and self.policy.on_failure == "destroy":
             self.state = await look(self.host, self.name)
             if self.state.leftovers:

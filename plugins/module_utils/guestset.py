@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Union
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, dryrun, rules
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, dryrun, rules, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import Decision, approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -52,7 +52,7 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
     decided = {member.name: await _decided(host, member, states[member.name]) for member in members}
     if not options["continue_on_error"]:
         _refuse(decided)
-    await _fits(host, decided, states)
+    await _fits(host, members, decided, states)
     _approve(options.get("expect_plan"), decided)
     idle = [(states[n], d.wanted) for n, d in decided.items() if isinstance(d, Decision) and not d.plan.steps]
     links = {} if check_mode else await links_of(host, idle)
@@ -92,9 +92,9 @@ def _refuse(decided: Mapping[str, Decided]) -> None:
         raise XenError(first.code, f"guest {name}: {first.msg}{more}", {"refused": said}, first.hint) from first
 
 
-async def _fits(host: Any, decided: Mapping[str, Decided], states: Mapping[str, State]) -> None:
+async def _fits(host: Any, members: Sequence[Member], decided: Mapping[str, Decided], states: Mapping[str, State]) -> None:
     """Each guest alone was held against the host already; here the set is: its memory, and that no two are one."""
-    starting = {n: d.wanted for n, d in decided.items() if isinstance(d, Decision) and d.wanted and _creates(d)}
+    starting = {n: d.wanted for n, d in decided.items() if isinstance(d, Decision) and d.wanted and _does(d, "create")}
     for identity, times in Counter(guest.uuid for guest in starting.values()).items():
         if times > 1:
             same = [name for name, guest in starting.items() if guest.uuid == identity]
@@ -103,11 +103,12 @@ async def _fits(host: Any, decided: Mapping[str, Decided], states: Mapping[str, 
                 "give each guest a UUID of its own, or none: one is made then",
             )  # fmt: skip
     if starting:
-        admission.check_together(await info(host), host.read_file("/etc/xen/xl.conf") or "", starting, states)
+        more = sum(tpm.needs(m.policy, states[m.name]) for m in members if _does(decided[m.name], "serve"))
+        admission.check_together(await info(host), host.read_file("/etc/xen/xl.conf") or "", starting, states, more)
 
 
-def _creates(decision: Decision) -> bool:
-    return any(planned.step == "create" for planned in decision.plan.steps)
+def _does(decided: Decided, step: str) -> bool:
+    return isinstance(decided, Decision) and any(planned.step == step for planned in decided.plan.steps)
 
 
 def _digest(decided: Mapping[str, Decided]) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import rules, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import EXACTLY, identity
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import DeviceModel, Guest, Nic, overlay
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import DeviceModel, Guest, Nic, Vtpm, overlay, vtpm_domain
 
 NAMESPACE = uuid.UUID("5b6c6f3e-3f43-5d0b-9a4c-7374756264d0")
 VERSION_FOR = {"linux": "qemu_xen", "minios": "qemu_xen_traditional"}
@@ -33,6 +33,7 @@ def complete(given: Guest, state: State, machine_id: str, how: Mapping[str, str]
     wanted = overlay(base, _as_compared(base, given, how))
     identity = wanted.uuid or (state.domain.uuid if state.domain else _made_uuid(machine_id, str(given.name)))
     wanted = replace(wanted, uuid=identity.lower(), autostart=None)
+    wanted = replace(wanted, vtpm=_with_tpm_uuid(base, wanted))
     wanted = replace(wanted, nics=_with_macs(wanted.nics, _live_macs(state), wanted.uuid or ""))
     if wanted.type == "hvm":
         wanted = replace(wanted, device_model=_with_version(wanted))
@@ -82,6 +83,14 @@ def base_of(state: State) -> Guest:
 def _made_uuid(machine_id: str, name: str) -> str:
     """The same at every run for one name on one host, so that a plan made in check mode is the plan applied."""
     return str(uuid.uuid5(NAMESPACE, f"{machine_id}/{name}"))
+
+
+def _with_tpm_uuid(base: Guest, wanted: Guest) -> Optional[tuple[Vtpm, ...]]:
+    """A TPM in a domain of our own has a UUID: what it had, else one that follows from the guest's."""
+    own = vtpm_domain(str(wanted.name))
+    had = next((v.uuid for v in base.vtpm or () if v.backend == own and v.uuid), None)
+    made = had or str(uuid.uuid5(NAMESPACE, f"{wanted.uuid}/vtpm"))
+    return wanted.vtpm and tuple(replace(v, uuid=made) if v.backend == own and not v.uuid else v for v in wanted.vtpm)
 
 
 def _live_macs(state: State) -> tuple[Optional[str], ...]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import Device, Link, Subject, chain, counts
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import vtpm_domain
 
 VALUE_MAX = 1000  # of a node that a stubdomain wrote, in results
 QMP_PATIENCE = 2.0  # seconds for a QEMU that is up to say so
@@ -93,7 +94,15 @@ def with_devices(xenstore: Any, subjects: Sequence[Subject]) -> list[Subject]:
     of = devices_of(xenstore, [subject.domid for subject in subjects])
     vtpms = {device.backend for devices in of.values() for device in devices if device.kind == "vtpm" and device.backend}
     managed = {domid: _managers(found) for domid, found in devices_of(xenstore, vtpms).items()}
-    return [replace(subject, devices=_in_order(of[subject.domid], managed)) for subject in subjects]
+    names = xenstore.read_many([f"/local/domain/{domid}/name" for domid in vtpms])
+    told = {domid: names[f"/local/domain/{domid}/name"] for domid in vtpms}
+    return [replace(s, devices=_in_order([_as_own(s, d, told) for d in of[s.domid]], managed)) for s in subjects]
+
+
+def _as_own(subject: Subject, device: Device, names: Mapping[int, Optional[str]]) -> Device:
+    """A TPM in the domain that this collection makes for the guest (vtpm.py). The name of a domain is domain 0's to say."""
+    own = device.kind == "vtpm" and names.get(device.backend) == vtpm_domain(subject.name)
+    return device._replace(kind="vtpm-stubdom") if own else device
 
 
 def _in_order(devices: Sequence[Device], managed: Mapping[int, Sequence[Device]]) -> tuple[Device, ...]:

@@ -9,9 +9,9 @@ hypervisor's list knows no configuration; the file says what the next start woul
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
@@ -34,9 +34,10 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     parse_json,
     parse_list,
 )
-from ansible_collections.stubdom.xen.plugins.module_utils.links import links_now, with_devices
+from ansible_collections.stubdom.xen.plugins.module_utils.links import devices_of, links_now, with_devices
 from ansible_collections.stubdom.xen.plugins.module_utils.placement import placed
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import RUNNING, is_one, report_node, state_path
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
 FIRMWARE_DIRS = ("/usr/lib/xen-{0}.{1}/boot", "/usr/libexec/xen/boot", "/usr/lib/xen/boot", "/usr/local/lib/xen/boot")
@@ -53,7 +54,7 @@ WORDS = {
     "shutdown": "the guest shut itself down and its domain was kept",
     "crashed": "the guest crashed and its domain was kept",
     "half_made": "a domain whose creation did not end",
-    "degraded": "a domain whose device model's stubdomain is dead",
+    "degraded": "a domain that has lost another one on which it leans: its stubdomain, or that of its TPM",
     "opaque": "a domain that libxl cannot describe: its device model does not answer",
 }
 
@@ -66,6 +67,18 @@ class Stored:
     text: str
     managed: bool
     guest: Optional[Guest]
+
+
+class Helper(NamedTuple):
+    """The domain of this collection that holds the guest's TPM. domain: None where there is a file only."""
+
+    stored: Stored
+    domain: Optional[Domain]
+    reports: bool  # that its TPM answers
+
+    @property
+    def serves(self) -> bool:
+        return self.domain is not None and self.domain.alive and self.reports
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,10 @@ class State:
     domains: tuple[Domain, ...]
     has_qemu: bool = False
     queued: Optional[str] = None  # the text that xl's monitor makes the guest anew from when it reboots by itself
+    helper: Optional[Helper] = None
+    reports: bool = False  # of a vTPM domain: that its TPM answers
+    tpm_state: bool = False  # whether there is a state of a TPM for a guest of this name
+    lost: tuple[str, ...] = ()  # which domains it leaned on that are gone: "stubdom", "vtpm"
 
 
 def config_path(name: str) -> str:
@@ -140,7 +157,16 @@ async def look_all(
     configs = await _configs(host, able, domains, read_files) if ask else recorded(host, able)
     read_files()  # where xl was not asked
     now = await placed(host, configs, *_described_places(mine, stored, configs))
-    return {name: _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now) for name, domain in mine.items()}
+    tpms = _tpm_homes(host, configs)
+    return {
+        name: _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, tpms) for name, domain in mine.items()
+    }
+
+
+def _tpm_homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[int, ...]]:
+    """domid of each guest that has TPMs -> the domains to which these are bound. libxl's JSON knows them by name only."""
+    found = devices_of(host.xenstore(), [domid for domid, config in configs.items() if config.get("vtpms")])
+    return {domid: tuple(d.backend for d in devices if d.kind == "vtpm") for domid, devices in found.items()}
 
 
 def _described_places(
@@ -158,7 +184,13 @@ def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> l
     homes = [f"/local/domain/{d.domid}/image" for d in mine.values() if d is not None]
     stubdoms = [d for d in domains if d.name[-3:] == "-dm" and d.name[:-3] in mine]
     models = [f"{home}/device-model-{what}" for home in homes for what in ("domid", "pid")]
-    return models + [f"/local/domain/{d.domid}/target" for d in stubdoms]
+    return models + [f"/local/domain/{d.domid}/target" for d in stubdoms] + list(_report_nodes(mine, domains).values())
+
+
+def _report_nodes(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> dict[str, str]:
+    """Name of each domain that may hold the TPM of one of these guests, or be asked for itself -> where it reports."""
+    asked = {*map(vtpm_domain, mine), *(name for name in mine if name.endswith(vtpm_domain("")))}
+    return {d.name: report_node(d.domid) for d in domains if d.name in asked}
 
 
 def _seen(
@@ -170,8 +202,10 @@ def _seen(
     nodes: Mapping[str, Optional[str]],
     whole: bool,
     configs: Mapping[int, Mapping[str, Any]],
+    tpms: Mapping[int, Sequence[int]],
 ) -> State:
     stubdom_domid, has_qemu = _device_model(domain, nodes)
+    reporting = {who for who, node in _report_nodes({name: domain}, domains).items() if nodes.get(node) == RUNNING}
     return merge(
         name,
         domains,
@@ -185,7 +219,20 @@ def _seen(
         _leftovers(host, name, domains, domain, stubdom_domid, nodes) + _remains(host, domains, stored),
         has_qemu,
         host.read_file(userdata_path(domain, "xl")) if domain is not None else None,
+        _helper(host, name, domains, reporting),
+        name in reporting,
+        host.exists(state_path(name)),
+        tpms.get(domain.domid, ()) if domain is not None else (),
     )
+
+
+def _helper(host: Any, name: str, domains: Sequence[Domain], reporting: Collection[str]) -> Optional[Helper]:
+    """None where no file of ours says that there is one: a domain of that name is then somebody else's."""
+    own = vtpm_domain(name)
+    stored = read_stored(host, own)
+    if stored is None or not stored.managed or not is_one(stored.guest):
+        return None
+    return Helper(stored, next((d for d in domains if d.name == own), None), own in reporting)
 
 
 def _device_model(domain: Optional[Domain], nodes: Mapping[str, Optional[str]]) -> tuple[Optional[int], bool]:
@@ -275,9 +322,14 @@ def merge(
     leftovers: tuple[Domain, ...] = (),
     has_qemu: bool = False,
     queued: Optional[str] = None,
+    helper: Optional[Helper] = None,
+    reports: bool = False,
+    tpm_state: bool = False,
+    tpm_homes: Sequence[int] = (),
 ) -> State:
     """The observations as one State. Pure."""
-    word = _word(domain, stored is not None, stubdom_domid, stubdom, whole, config is not None)
+    lost = _lost(stubdom_domid, stubdom, tpm_homes, domains)
+    word = _word(domain, stored is not None, lost, whole, config is not None)
     return State(
         name,
         word,
@@ -292,12 +344,23 @@ def merge(
         domains,
         has_qemu,
         queued,
+        helper,
+        reports,
+        tpm_state,
+        lost,
     )
 
 
-def _word(
-    domain: Optional[Domain], stored: bool, stubdom_domid: Optional[int], stubdom: Optional[Domain], whole: bool, described: bool
-) -> str:
+def _lost(
+    stubdom_domid: Optional[int], stubdom: Optional[Domain], tpm_homes: Sequence[int], domains: Sequence[Domain]
+) -> tuple[str, ...]:
+    """Which of the domains it leans on are gone. A vTPM's domain that was made anew has another number, and is not its own."""
+    dead = ["stubdom"] if stubdom_domid is not None and (stubdom is None or not stubdom.alive) else []
+    alive = {d.domid for d in domains if d.alive}
+    return tuple(dead + ["vtpm"] * any(home not in alive for home in tpm_homes))
+
+
+def _word(domain: Optional[Domain], stored: bool, lost: Sequence[str], whole: bool, described: bool) -> str:
     if domain is None:
         return "halted" if stored else "absent"
     if domain.crashed:
@@ -306,7 +369,7 @@ def _word(
         return "shutdown"
     if not whole:
         return "half_made"
-    if stubdom_domid is not None and (stubdom is None or not stubdom.alive):
+    if lost:
         return "degraded"
     if not described:
         return "opaque"

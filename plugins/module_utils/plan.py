@@ -18,8 +18,9 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTIO
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import Wish, is_one, names_own, wish_of
 
 SECRET_PART = re.compile(r"(passwd=)[^,]*")  # in values such as vfb = ["vnc=1,vncpasswd=..."]
 START = ("create", "await", "unpause")
@@ -51,7 +52,11 @@ FRESH = {"paused": "fresh", "opaque": "half_made"}
 PLACES = ("cpus", "cpupool")  # libxl keeps no record of a change of these (placement.py)
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # what xl's monitor begins anew after
 KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
-DEAD = "the stubdomain of its device model is dead: only a new start helps"
+# What a guest has lost -> what it takes to have it again, and why.
+LOST = {
+    "stubdom": ("recreate", "the stubdomain of its device model is dead: only a new start helps"),
+    "vtpm": ("reboot", "the domain of its TPM is gone, and it is bound to that very one: only a new start helps"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Policy:
     shutdown_force: bool = False
     expect_plan: Optional[str] = None
     compare: Mapping[str, str] = field(default_factory=dict)  # option -> exact, contains or ignore
+    vtpm: Optional[Wish] = None  # of a TPM in a domain of its own, where the task asks for one
+    purge_state: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,8 @@ def policy_of(options: Mapping[str, Any]) -> Policy:
         "state": options.get("state"), "disruption": options.get("disruption"), "expect_plan": options.get("expect_plan"),
         "ready_timeout": ready.get("timeout"), "ready_retries": ready.get("retries"), "on_failure": ready.get("on_failure"),
         "shutdown_timeout": shutdown.get("timeout"), "shutdown_force": shutdown.get("force"),
-        "compare": _comparison(options.get("compare") or {}),
+        "compare": _comparison(options.get("compare") or {}), "vtpm": wish_of(options),
+        "purge_state": options.get("purge_state"),
     }  # fmt: skip
     policy = Policy(**{k: v for k, v in said.items() if v is not None})
     for option, value, least in (
@@ -141,12 +149,35 @@ def make(
         first = state.leftovers[0]
         what = "is what is left of the guest" if first.name in NAMELESS else f"({first.name}) serves no guest"
         steps.append(Planned("sweep", f"domain {first.domid} {what}"))
-    steps += power
+    steps += _with_tpm(policy, state, wanted, power)
     if policy.state == "absent":
-        steps += _forget(state)
+        steps += _forget(policy, state)
     elif _has_to_queue(state, text, steps, pending):
         steps.append(Planned("queue", "what waits for a restart comes with the guest's own as well", STEPS["queue"].disrupts))
     return Plan(tuple(steps), tuple(pending), wanted)
+
+
+def has_own_tpm(policy: Policy, state: State, wanted: Optional[Guest]) -> bool:
+    """Whether the guest is to have a TPM in a domain that is ours: its file is, or the task asks for one."""
+    return names_own(wanted) and (state.helper is not None or policy.vtpm is not None)
+
+
+def _with_tpm(policy: Policy, state: State, wanted: Optional[Guest], power: Sequence[Planned]) -> list[Planned]:
+    """The steps with those of the domain that holds the guest's TPM: there before the guest is made, gone after it went."""
+    steps = list(power)
+    keeps, makes = has_own_tpm(policy, state, wanted), [i for i, step in enumerate(power) if step.step == "create"]
+    if keeps and makes:
+        steps.insert(makes[0], Planned("serve", f"{vtpm_domain(state.name)} has to serve before the guest is made"))
+    elif not keeps and makes and state.helper:
+        steps.insert(makes[0], Planned("release", "the guest is to have no TPM of its own"))
+    elif not makes and policy.state in ("halted", "absent") and _is_left(policy, state):
+        steps.append(Planned("release", f"{vtpm_domain(state.name)} serves nobody then"))
+    return steps
+
+
+def _is_left(policy: Policy, state: State) -> bool:
+    """Of the TPM's domain, what a guest leaves that is halted or absent: a domain, or as an absent one a file."""
+    return state.helper is not None and (state.helper.domain is not None or policy.state == "absent")
 
 
 def _situation(state: State) -> str:
@@ -180,10 +211,11 @@ def _power(
     if kept and goal in ("running", "paused") and wanted is not None and getattr(wanted, kept) == "preserve":
         reason = f"{kept} is preserve: the domain is kept for somebody to look at"
         return [], [{"field": "state", "from": situation, "to": goal, "needs": "recreate", "reason": reason}]
-    if situation == "degraded" and goal in ("running", "paused") and not _may(policy, "recreate"):
-        reason = f"{DEAD}, and disruption allows {policy.disruption}"
-        return [], [{"field": "state", "from": situation, "to": goal, "needs": "recreate", "reason": reason}]
-    names = POWER[goal].get(situation, ())
+    needs, why = LOST[state.lost[0] if state.lost else "stubdom"]
+    if situation == "degraded" and goal in ("running", "paused") and not _may(policy, needs):
+        reason = f"{why}, and disruption allows {policy.disruption}"
+        return [], [{"field": "state", "from": situation, "to": goal, "needs": needs, "reason": reason}]
+    names = _names(state, situation, goal, wanted)
     if not live or "create" in names or goal == "halted" or situation not in RENEW:
         return [_planned(name, situation, goal) for name in names], []
     if situation == "fresh" or _renews(policy, live):
@@ -195,6 +227,13 @@ def _power(
     return (changes + power if situation == "running" else power + changes), [
         _waits(way, policy, runs) for way in live if way not in done
     ]
+
+
+def _names(state: State, situation: str, goal: str, wanted: Optional[Guest]) -> tuple[str, ...]:
+    """The steps to where the guest is to be. A domain that holds a TPM has to say as well that it does what it is for."""
+    names = POWER[goal].get(situation, ())
+    reports = goal == "running" and is_one(wanted) and not state.reports
+    return (*names, "report") if reports and (situation == "running" or "unpause" in names) else names
 
 
 def _renews(policy: Policy, live: Sequence[Way]) -> bool:
@@ -268,9 +307,10 @@ def hidden(field: str, value: Any) -> Any:
     return value
 
 
-def _forget(state: State) -> list[Planned]:
+def _forget(policy: Policy, state: State) -> list[Planned]:
     found = [Planned("autostart", "the guest is to be absent", "none", "autostart", True, False)] if state.autostart else []
-    return found + ([Planned("forget", "the guest is to be absent")] if state.stored else [])
+    found += [Planned("forget", "the guest is to be absent")] if state.stored else []
+    return found + ([Planned("purge", "purge_state is true")] if policy.purge_state and state.tpm_state else [])
 
 
 def shown(plan: Plan) -> list[dict[str, Any]]:

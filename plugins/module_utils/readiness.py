@@ -12,7 +12,15 @@ import contextlib
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.chains import NEWEST, WITHOUT_STUBDOM, Link, Subject, Version, chain
+from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
+    NEWEST,
+    REPORTS,
+    WITHOUT_STUBDOM,
+    Link,
+    Subject,
+    Version,
+    chain,
+)
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.links import (
@@ -191,12 +199,21 @@ class Gate:
 
     def _own_nodes(self) -> list[str]:
         """What tells who serves the guest, and why that one gave up."""
+        if self.device_model == REPORTS and self._domid is not None:
+            self._watch(failure_node(self._domid))
+            return [failure_node(self._domid)]
         if self.device_model in WITHOUT_STUBDOM:
             return []
         mine = self._model_node()
         self._watch(mine)
         stubdom = self.subject.stubdom if self.subject else None
         return [mine] if stubdom is None else [mine, target_node(stubdom), failure_node(stubdom)]
+
+    def _confessor(self) -> Optional[int]:
+        """The domain that would say why it gave up: the guest's stubdomain, or one that holds a TPM, of itself."""
+        if self.device_model == REPORTS:
+            return self._domid
+        return self.subject.stubdom if self.subject else None
 
     def _found_anew(self, nodes: Mapping[str, Any], came: set[str]) -> bool:
         """Whether the guest's other domains are others now than were known: a stubdomain, or those that serve its devices."""
@@ -260,8 +277,8 @@ class Gate:
     # --- judging
 
     def _reported_failure(self, nodes: Mapping[str, Any]) -> None:
-        stubdom = self.subject.stubdom if self.subject else None
-        reason = nodes[failure_node(stubdom)].value if stubdom is not None and failure_node(stubdom) in nodes else None
+        said = nodes.get(failure_node(who)) if (who := self._confessor()) is not None else None
+        reason = said.value if said else None
         if reason:
             raise self.failure("stubdom_failed", f"gave up: {printable(reason, VALUE_MAX)}")
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import Helper, State
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, hidden, shown
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, to_options, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import state_path, version_of
 
 
 def result(
@@ -32,13 +33,40 @@ def result(
 def guest_of(state: State, wanted: Optional[Guest]) -> dict[str, Any]:
     """{spec, state, domid, uuid, stubdom, vtpm} of one guest."""
     spec = wanted or (state.stored.guest if state.stored else None) or state.live
+    auto = {"autostart": True} if state.autostart else {}
     return {
-        "spec": {**masked(to_options(spec)), **({"autostart": True} if state.autostart else {})} if spec else {},
+        "spec": {**_with_kind(state, masked(to_options(spec))), **auto} if spec else {},
         "state": state.word,
         "domid": state.domain.domid if state.domain else None,
         "uuid": state.domain.uuid if state.domain else (spec.uuid if spec else None),
         "stubdom": stubdom_of(state),
-        "vtpm": [],
+        "vtpm": [vtpm_of(state, state.helper)] if state.helper else [],
+    }
+
+
+def _with_kind(state: State, spec: dict[str, Any]) -> dict[str, Any]:
+    """The TPM in a domain of our own as a task describes it."""
+    own = vtpm_domain(state.name)
+    if state.helper is None or "vtpm" not in spec:
+        return spec
+    kind = {"kind": "stubdom", "version": version_of(state.helper.stored.guest)}
+    found = [
+        {**kind, **{key: value for key, value in item.items() if key != "backend"}} if item.get("backend") == own else item
+        for item in spec["vtpm"]
+    ]
+    return {**spec, "vtpm": found}
+
+
+def vtpm_of(state: State, helper: Helper) -> dict[str, Any]:
+    """The domain that holds the guest's TPM. ready: whether its TPM answers."""
+    domain = helper.domain
+    return {
+        "name": vtpm_domain(state.name),
+        "domid": domain.domid if domain else None,
+        "alive": domain is not None and domain.alive,
+        "ready": helper.serves,
+        "version": version_of(helper.stored.guest),
+        "state_file": state_path(state.name),
     }
 
 

@@ -352,7 +352,7 @@ RULES: list[Rule] = [
         "a backend, as one before it has one",
         "xl gave it that one's backend before 4.18; Domain-0 is the host's own",
     ),
-    (_missing("vtpm", "backend"), "the name of the vTPM's domain", None),
+    (_missing("vtpm", "backend"), "the name of the vTPM's domain", "or kind: stubdom, which makes one"),
     (_each("vtpm", "uuid", _unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
     (_extra_key, "a key of xl.cfg: lower-case letters, digits, dots and underscores", None),
     (_extra_owned, "a key that has no option of its own", "use the option: docs/fields.md says which"),

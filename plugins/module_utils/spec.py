@@ -240,7 +240,18 @@ def is_secret(option: str) -> bool:
 def from_options(options: Mapping[str, Any]) -> Guest:
     """The guest that a task's options describe (unknown keys are ignored: they are policy, not description)."""
     given = _record(Guest, options, "")
-    return replace(given, extra_config=dict(options.get("extra_config") or {}))
+    return replace(given, vtpm=_with_domain(given, options), extra_config=dict(options.get("extra_config") or {}))
+
+
+def vtpm_domain(guest: str) -> str:
+    """The name of the domain that this collection makes to hold a guest's TPM (vtpm.py)."""
+    return f"{guest}-vtpm"
+
+
+def _with_domain(given: Guest, options: Mapping[str, Any]) -> Optional[tuple[Vtpm, ...]]:
+    kinds = [item.get("kind") for item in options.get("vtpm") or ()]
+    own = vtpm_domain(str(given.name))
+    return given.vtpm and tuple(replace(v, backend=own) if kind == "stubdom" else v for v, kind in zip(given.vtpm, kinds))
 
 
 def _record(cls: type[Record], options: Mapping[str, Any], prefix: str) -> Record:

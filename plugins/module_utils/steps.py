@@ -47,10 +47,12 @@ STEPS: Mapping[str, Step] = {
         Step("autostart", "none", ANY_WORD, ANY_WORD, "set whether the host starts the guest at boot", True),
         Step("sweep", "none", ANY_WORD, ANY_WORD, "destroy a stubdomain that serves no guest"),
         Step("clear", "none", IDLE, GONE, "destroy what is left of a domain that does not run"),
+        Step("serve", "none", GONE, GONE, "have the domain of the guest's TPM up, and serve"),
         # Its device model may not answer yet: whether it does is what is awaited next.
         Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
         Step("await", "none", ("paused", "opaque"), ("paused",), "wait until every link of the readiness chain holds"),
         Step("unpause", "none", ("paused",), ("running",), "let the guest run"),
+        Step("report", "none", ("running",), ("running",), "wait until the domain says that what it is for works"),
         Step("adjust", "none", LIVES, LIVES, "change what the hypervisor keeps of the guest"),
         Step("resize", "hotplug", ("running",), ("running",), "give the guest more or less while it runs"),
         Step("detach", "hotplug", ("running",), ("running",), "take a device from the guest"),
@@ -60,7 +62,9 @@ STEPS: Mapping[str, Step] = {
         Step("pause", "hotplug", ("running",), ("paused",), "hold the guest"),
         Step("shutdown", "recreate", ("running", "degraded", "opaque"), GONE, "have the guest shut itself down"),
         Step("discard", "none", ("paused",), GONE, "destroy a domain that never ran"),
+        Step("release", "none", GONE, GONE, "end the domain of the guest's TPM, which serves nobody any more; its state stays"),
         Step("forget", "none", GONE, ("absent",), "remove the guest's file; its disks stay", True),
+        Step("purge", "none", ("absent",), ("absent",), "delete the state of the guest's TPM", True),
     )
 }
 

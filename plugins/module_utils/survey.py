@@ -15,6 +15,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import guest_served, is_one
 
 
 async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
@@ -57,6 +58,7 @@ async def _about(host: Any, state: State, links: Sequence[Mapping[str, Any]]) ->
         live=masked(to_options(state.live)) if state.live else None,
         drift=await _drift(host, state),
         queued=state.queued is not None,
+        serves=guest_served(state.name) if state.stored and is_one(state.stored.guest) else None,
         readiness=list(links),
         leftovers=[leftover(domain) for domain in state.leftovers],
     )

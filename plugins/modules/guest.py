@@ -111,7 +111,11 @@ guest:
     domid: {description: Its domain's number, type: int, returned: always}
     uuid: {description: Its UUID, type: str, returned: always}
     stubdom: {description: "Its stubdomain: domid, name, alive", type: dict, returned: always}
-    vtpm: {description: Its vTPM domains, type: list, elements: dict, returned: always}
+    vtpm:
+      description: "The domain that holds its TPM: name, domid, alive, ready, version, state_file"
+      type: list
+      elements: dict
+      returned: always
 readiness:
   description: The links of the readiness chain, in the order in which they come up.
   returned: success

@@ -29,6 +29,8 @@ FILES = {
     "/images/disk.img": "disk",
     f"{FIRMWARE}/qemu-stubdom-linux-kernel": "kernel",
     f"{FIRMWARE}/qemu-stubdom-linux-rootfs": "ramdisk",
+    f"{FIRMWARE}/vtpm-stubdom-linux-kernel": "kernel",
+    f"{FIRMWARE}/vtpm-stubdom-linux-rootfs": "ramdisk",
 }
 NEVER_MUTATES = (["xl", "list"], ["xl", "info"], ["xl", "vcpu-list"])
 
@@ -162,6 +164,9 @@ class SimulatedHost:
 
     def make_directory(self, path, mode=0o700):
         pass  # files here need none
+
+    def make_sparse(self, path, size):
+        self.files.setdefault(path, "\0")
 
     def stamp(self, program):
         return f"/usr/sbin/{program} 1 1"

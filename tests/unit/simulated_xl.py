@@ -22,6 +22,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import parse
 
 STUBDOM_LIMIT = 30.0  # LIBXL_STUBDOM_START_TIMEOUT (libxl_internal.h)
+TPM_LIMIT = 10.0  # LIBXL_INIT_TIMEOUT
 QMP_LIMIT = 10.0  # LIBXL_QMP_CMD_TIMEOUT
 ACK_LIMIT = 60.0  # until a guest has to take a request to shut down
 RESUME_LIMIT = 60.0  # of the QMP command of an unpause
@@ -50,6 +51,9 @@ class Behaviour:
     ends_with: str = "-"  # the reason with which it answers one: - power off, r reboot
     unpause_works: bool = True
     lets_go: bool = True  # the guest gives a device back when it is asked to
+    tpm_ready: Optional[float] = 3.0  # of a domain that holds a TPM: its TPM answers; None: never
+    tpm_dies: Optional[float] = None  # it gives up and powers itself off
+    tpm_error: str = ""  # what its init writes before that
 
 
 class Process:
@@ -251,6 +255,9 @@ def create(machine, own, config, values, paused):
         yield from destroy_both(machine, domid)
         return 3
     yield 0.2  # hotplug scripts
+    if not (yield from add_tpms(machine, own, config, domid)):
+        yield from destroy_both(machine, domid)
+        return 3
     for device in [*config.get("disks", ()), *config.get("nics", ())]:
         machine.tree.put(f"/local/domain/{domid}/device/{device.get('vdev', 'vif')}", owner=domid)
         yield A_STEP
@@ -261,6 +268,47 @@ def create(machine, own, config, values, paused):
     if not paused:
         yield from resume(machine, own, domid)
     return 0
+
+
+def add_tpms(machine, own, config, domid):
+    """libxl__device_vtpm_add: the back end's directory in its domain's home, and at most 10 s for the back end's InitWait."""
+    for place, device in enumerate(config.get("vtpms", ())):
+        named = device["backend_domname"]
+        home = machine.domid_of(named) or 0
+        back = f"/local/domain/{home}/backend/vtpm/{domid}/{place}"
+        machine.tree.put(f"/libxl/{domid}/device/vtpm/{place}/backend", back)
+        machine.tree.put(back, "", perms=[("n", home), ("r", domid)])
+        machine.tree.put(f"{back}/state", "1", owner=home)
+        ready = f"/local/domain/{home}/data/vtpm-state"
+        serves = not named.endswith("-vtpm")  # a domain of somebody else's is taken to be there
+        if not (serves or (yield (lambda ready=ready: machine.tree.value(ready) == "running"), TPM_LIMIT)):
+            own.err += f"{ERROR} libxl_device.c:device_backend_callback: Domain {domid}:unable to add device with path {back}\n"
+            return False
+        machine.tree.put(f"{back}/feature-protocol-v2", "1", owner=home)
+        machine.tree.put(f"{back}/state", "2", owner=home)
+    return True
+
+
+def script_tpm(machine, domid, behaviour):
+    """What happens inside a domain that holds a TPM, from when it is let run."""
+
+    def lives():
+        domain = machine.hypervisor.domains.get(domid)
+        return domain is not None and not (domain.reason or domain.dying)
+
+    def report():
+        if lives():
+            machine.tree.put(f"/local/domain/{domid}/data/vtpm-state", "running", owner=domid)
+
+    def die():
+        if lives():
+            machine.tree.put(f"/local/domain/{domid}/data/stubdom-error", behaviour.tpm_error, owner=domid)
+            machine.hypervisor.shut_down(domid)
+
+    if behaviour.tpm_ready is not None:
+        machine.timeline.after(behaviour.tpm_ready, report)
+    if behaviour.tpm_dies is not None:
+        machine.timeline.after(behaviour.tpm_dies, die)
 
 
 def path_of(process):
@@ -419,7 +467,14 @@ def let_run(machine, domid):
     kind = machine.tree.value(f"/libxl/{domid}/type")
     if (kind == "hvm" or machine.tree.value(f"/local/domain/{domid}/image/device-model-pid")) and not machine.answers(domid):
         machine.unsafe.append(domid)
+    back = machine.tree.value(f"/libxl/{domid}/device/vtpm/0/backend")
+    if back:
+        home = machine.hypervisor.domains.get(int(back.split("/")[3]))
+        if home is None or home.reason or machine.tree.value(f"{back}/state") != "2":
+            machine.unsafe.append(domid)
     machine.hypervisor.unpause(domid)
+    if (machine.name_of(domid) or "").endswith("-vtpm"):
+        script_tpm(machine, domid, machine.present[domid])
 
 
 def xl_unpause(machine, own, words):

@@ -39,6 +39,7 @@ def since(first, links, last=(4, 22)):
 # What holds the device model -> Xen -> (who reports, where). A Xen that is missing has no such guests.
 EXPECTED = {
     "none": since((4, 4), []),
+    "vtpm-domain": since((4, 4), [(1, "/local/domain/1/data/vtpm-state")]),
     "qemu": since((4, 4), [(0, DOM0)]),
     "restricted": {**since((4, 10), [(0, DOM0)], last=(4, 11)), **since((4, 12), [(0, SOCKET)])},
     "linux": since((4, 14), [(0, PROXY), (0, HELPER), (2, OWN), (2, MONITOR)]),
@@ -73,12 +74,15 @@ def test_xen_is_asked_its_version_where_it_matters(kind):
 BACK = "/local/domain/5/backend/{}/1/0"
 ON_DEVICES = {
     "vtpm": [(5, BACK.format("vtpm") + "/state"), (5, BACK.format("vtpm") + "/feature-protocol-v2")],
+    "vtpm-stubdom": [
+        (5, "/local/domain/5/data/vtpm-state"), (5, BACK.format("vtpm") + "/state"), (5, BACK.format("vtpm") + "/feature-protocol-v2"),
+    ],
     "vtpm-manager": [(5, BACK.format("vtpm") + "/state")],
     "vif": [(5, BACK.format("vif") + "/state")],
     "vbd": [(5, BACK.format("vbd") + "/state")],
     "qdisk": [(5, "/local/domain/5/device-model/1/state"), (5, BACK.format("qdisk") + "/state")],
     "xen_9pfs": [(5, "/local/domain/5/libxl/xen-9pfs/state")],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ON_DEVICES)

@@ -28,6 +28,7 @@ CHANGES = [
     ("cmdline", PVH, "quiet", "debug"),
     ("bootloader", PVH, "pygrub", "pvgrub"),
     ("firmware", HVM, "seabios", "ovmf"),
+    ("firmware", {"name": "grub", "type": "pvh", "memory": "64MiB"}, "pvgrub32", "pvgrub64"),
     ("boot", HVM, "c", "dc"),
     ("device_model.version", HVM, "qemu_xen", "qemu_xen_traditional"),
     ("device_model.path", HVM, "/boot/vmlinuz", "/boot/other"),

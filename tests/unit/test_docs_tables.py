@@ -94,6 +94,8 @@ WHO = {
     "restricted": "hvm with `device_model.restrict`",
     "linux": "hvm with a Linux stubdomain",
     "minios": "hvm with a MiniOS stubdomain",
+    "vtpm-domain": "a domain that holds a TPM, when it runs",
+    "vtpm-stubdom": "a vTPM of `kind: stubdom`",
     "vtpm": "each vTPM",
     "vtpm-manager": "each vTPM domain with a manager",
     "xen_9pfs": "a 9p file system of xen-9pfsd",

@@ -16,7 +16,7 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 LAYERS = [
     ["errors"],
     ["spec", "causes"],
-    ["fields"],
+    ["fields", "vtpm"],
     ["rules", "devices"],
     ["xlcfg", "libxl"],
     ["xswire"],
@@ -32,7 +32,7 @@ LAYERS = [
     ["steps"],
     ["live"],
     ["plan"],
-    ["report"],
+    ["report", "tpm"],
     ["abilities", "ready", "survey", "change"],
     ["decide"],
     ["execute"],
