@@ -52,7 +52,14 @@ STEPS: Mapping[str, Step] = {
         Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
         Step("await", "none", ("paused", "opaque"), ("paused",), "wait until every link of the readiness chain holds"),
         Step("unpause", "none", ("paused",), ("running",), "let the guest run"),
-        Step("report", "none", ("running",), ("running",), "wait until the domain says that what it is for works"),
+        # It may have given up already: what is awaited tells why.
+        Step(
+            "report",
+            "none",
+            ("running", "shutdown", "crashed"),
+            ("running",),
+            "wait until the domain says that what it is for works",
+        ),
         Step("adjust", "none", LIVES, LIVES, "change what the hypervisor keeps of the guest"),
         Step("resize", "hotplug", ("running",), ("running",), "give the guest more or less while it runs"),
         Step("detach", "hotplug", ("running",), ("running",), "take a device from the guest"),

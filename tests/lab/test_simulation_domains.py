@@ -10,6 +10,7 @@ import behaviours
 import hypervisor
 import pytest
 import stubdomain
+import tpm
 from devices import Backends, Place
 from guest import Guest
 from simulation import World
@@ -225,3 +226,31 @@ def test_a_driver_domain_removes_what_is_closed_for_good() -> None:
     back.look(place)
     back.look(place)
     assert not world.stores.of(0).under(f"{HOME}/{S}/backend/vtpm/{G}")
+
+
+# --- domains that hold a TPM
+
+
+def tpm_domain(monkeypatch: pytest.MonkeyPatch, **plan: object) -> World:
+    """It runs, with the memory of a PV domain that was given our image's command line."""
+    monkeypatch.setattr(hypervisor, "cmdline", lambda domid: "vtpm.version=2.0" if domid == S else "")
+    world = World({f"{HOME}/{S}/memory/target": "1000", f"{HOME}/{S}/console/output": "pty"})
+    assert (tpm.is_one(S), tpm.is_one(G)) == (True, False)
+    tpm.TpmDomain(world, S, "vault-vtpm", behaving(vtpm=plan)).start()
+    world.loop.run()
+    return world
+
+
+def test_a_domain_that_holds_a_tpm_reports_in_its_own_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = tpm_domain(monkeypatch)
+    assert (S, f"{HOME}/{S}/data/vtpm-state", "running") in world.written(f"{HOME}/{S}/data")
+
+
+def test_one_that_fails_says_why_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = tpm_domain(monkeypatch, fails="no TPM's state")
+    assert world.written(f"{HOME}/{S}/data") == [(S, f"{HOME}/{S}/data/stubdom-error", "no TPM's state")]
+    assert ("shutdown", S, hypervisor.POWEROFF) in world.hypervisor.orders
+
+
+def test_one_that_never_gets_ready_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tpm_domain(monkeypatch, ready="never").written(f"{HOME}/{S}/data") == []

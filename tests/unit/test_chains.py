@@ -75,7 +75,8 @@ BACK = "/local/domain/5/backend/{}/1/0"
 ON_DEVICES = {
     "vtpm": [(5, BACK.format("vtpm") + "/state"), (5, BACK.format("vtpm") + "/feature-protocol-v2")],
     "vtpm-stubdom": [
-        (5, "/local/domain/5/data/vtpm-state"), (5, BACK.format("vtpm") + "/state"), (5, BACK.format("vtpm") + "/feature-protocol-v2"),
+        (5, "/local/domain/5/data/vtpm-state"), (5, BACK.format("vtpm") + "/state"),
+        (5, BACK.format("vtpm") + "/feature-protocol-v2"),
     ],
     "vtpm-manager": [(5, BACK.format("vtpm") + "/state")],
     "vif": [(5, BACK.format("vif") + "/state")],

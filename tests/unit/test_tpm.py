@@ -140,8 +140,9 @@ def test_a_tpm_domain_that_never_gets_ready_leaves_nothing_running(host):
     assert steps(task(host, GUEST)) == START
 
 
-def test_a_tpm_domain_that_gives_up_is_told_at_once_with_its_reason(host):
-    host.behave("web-vtpm", Behaviour(tpm_ready=None, tpm_dies=2, tpm_error="swtpm: the state is not a TPM's"))
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_tpm_domain_that_gives_up_is_told_at_once_with_its_reason(host, after):
+    host.behave("web-vtpm", Behaviour(tpm_ready=None, tpm_dies=after, tpm_error="swtpm: the state is not a TPM's"))
     began = host.now()
     error = failure(host, GUEST)
     assert (error.code, error.evidence["link"]) == ("stubdom_failed", "vtpm-domain")

@@ -71,6 +71,11 @@ PARTS: dict[str, dict[str, Key]] = {
         "dies_after": NEVER,
         "dies_by": _one_of("crash", "poweroff", "reboot"),
     },
+    "vtpm": {
+        "ready": _one_of("own", "never"),
+        "ready_after": SECONDS,
+        "fails": Key(None, lambda value: value is None or isinstance(value, str), "text | null"),
+    },
     **{f"backend.{kind}": {"stuck_at": STATE, "after": SECONDS} for kind in BACKEND_KINDS},
 }
 

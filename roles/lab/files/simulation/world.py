@@ -19,6 +19,7 @@ from typing import Optional
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import behaviours
+import tpm
 from devices import Backends, Place, backend_at, backends_of, frontend_at
 from guest import Guest, Kernel
 from hypervisor import CRASH, Happened, Hypervisor, HypervisorLost
@@ -115,7 +116,7 @@ class World:
         name = store.read(f"{HOMES}/{target or domid}/name") or ""
         behaves = behaviours.of(name)
         if target is None:
-            return Guest(self, domid, name, behaves)
+            return (tpm.TpmDomain if tpm.is_one(domid) else Guest)(self, domid, name, behaves)
         version = store.read(f"/libxl/{target}/dm-version") or "qemu_xen"
         return KINDS[version](self, domid, int(target), name, behaves)
 

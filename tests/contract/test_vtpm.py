@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: The stubdom.xen contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guest with a TPM in a domain of its own: the second link of the chain, how it breaks, and how it is mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from xenhost import PATIENT, PULL_THE_PLUG, Host, mostly_simulated
+
+BEHAVIOURS = "/etc/xen-simulation/behaviours.json"
+TPM = {"vtpm": [{"kind": "stubdom"}]}
+LINKS = ["vtpm-domain", "vtpm", "vtpm-protocol"]
+STATE = "/var/lib/stubdom.xen/vtpm"
+
+
+@pytest.fixture(scope="module")
+def tpms(xen: Host) -> Host:
+    """The host with the image of the TPM's domain; on a simulated one a kernel that is never run."""
+    if xen.kind == "simulated":
+        xen.sh(
+            "cd /usr/lib/xen-4.17/boot && cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-kernel && "
+            "cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-rootfs && echo there"
+        )
+    return xen
+
+
+@pytest.fixture
+def host(tpms: Host) -> Iterator[Host]:
+    yield tpms
+    if tpms.kind == "simulated":
+        tpms.sh(f"rm -f {BEHAVIOURS}; echo well")
+
+
+def described(host: Host, kind: str, name: str) -> dict[str, Any]:
+    return {**host.described(kind, name), **TPM, **PATIENT}
+
+
+@pytest.mark.parametrize("kind", mostly_simulated(["pvh", "stubdom"], "stubdom"))
+def test_the_life_of_a_guest_with_a_tpm(host: Host, kind: str) -> None:
+    name = f"sealed-{kind}"
+    guest, own = described(host, kind, name), f"{name}-vtpm"
+    shown = host.guest(check=True, **guest)
+    made = host.guest(**guest)
+    assert [step["step"] for step in made["plan"]] == ["store", "serve", "create", "await", "unpause"]
+    assert made["plan_digest"] == shown["plan_digest"]
+    others = [f"{name}-dm"] * (kind == "stubdom")
+    assert sorted(host.domains()) == sorted(["Domain-0", name, own, *others])
+    links = [link for link in made["readiness"] if link["link"] in LINKS]
+    assert [(link["link"], link["domain"], link["holds"]) for link in links] == [(n, host.domid(own), True) for n in LINKS]
+    assert not host.guest(**guest)["changed"]
+
+    info = host.module("guest_info", names=[name])["guests"][0]
+    assert (info["state"], info["drift"], info["vtpm"][0]["ready"]) == ("running", [], True)
+    assert not host.guest(**info["spec"])["changed"], "what guest_info says of it is valid input, and nothing to do"
+
+    host.sh(f"xl destroy {own} && echo gone")
+    info = host.module("guest_info", names=[name])["guests"][0]
+    assert (info["state"], info["vtpm"][0]["alive"]) == ("degraded", False)
+    waits = host.guest(**guest)
+    assert (waits["changed"], waits["pending"][0]["needs"]) == (False, "reboot")
+    mended = host.guest(**guest, **PULL_THE_PLUG, disruption="reboot")
+    assert [step["step"] for step in mended["plan"]] == ["shutdown", "serve", "create", "await", "unpause"]
+    assert not host.guest(**guest)["changed"]
+
+    gone = host.guest(name=name, state="absent", **PULL_THE_PLUG)
+    assert [step["step"] for step in gone["plan"]] == ["shutdown", "release", "forget"]
+    assert host.domains() == ["Domain-0"]
+    host.sh(f"test -s {STATE}/{name}.img && echo kept")
+    purged = host.guest(name=name, state="absent", purge_state=True)
+    assert [step["step"] for step in purged["plan"]] == ["purge"]
+    assert not host.guest(name=name, state="absent", purge_state=True)["changed"]
+
+
+@pytest.mark.only("simulated")
+def test_a_tpm_domain_that_never_gets_ready_leaves_nothing_started(host: Host) -> None:
+    host.put(BEHAVIOURS, json.dumps({"late-vtpm": {"vtpm": {"ready": "never"}}}))
+    failed = host.refused(**{**described(host, "stubdom", "late"), "ready": {"timeout": 5, "retries": 0}})
+    assert (failed["code"], failed["evidence"]["link"]) == ("readiness_timeout", "vtpm-domain")
+    assert host.domains() == ["Domain-0"]
+    host.sh("xl create -n /etc/xen/late.cfg >/dev/null && echo its file stays")
+
+
+@pytest.mark.only("simulated")
+def test_a_tpm_domain_that_gives_up_is_told_at_once_with_its_reason(host: Host) -> None:
+    host.put(BEHAVIOURS, json.dumps({"sick-vtpm": {"vtpm": {"fails": "its disk holds something else than the state of a TPM"}}}))
+    failed = host.refused(**{**described(host, "pvh", "sick"), "ready": {"timeout": 60, "retries": 1}})
+    assert (failed["code"], failed["evidence"]["link"]) == ("stubdom_failed", "vtpm-domain")
+    assert "something else than the state of a TPM" in failed["msg"]
+    assert failed["evidence"]["waited_s"] < 30
+    assert host.domains() == ["Domain-0"]
+
+
+@pytest.mark.only("simulated")
+def test_a_guest_that_fails_takes_its_tpm_down_again(host: Host) -> None:
+    host.put(BEHAVIOURS, json.dumps({"broken": {"stubdom": {"dies_at": "qemu"}}}))
+    failed = host.refused(**{**described(host, "stubdom", "broken"), "ready": {"timeout": 60, "retries": 0}})
+    assert failed["code"] == "stubdom_failed"
+    assert host.domains() == ["Domain-0"]
