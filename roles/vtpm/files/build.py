@@ -82,7 +82,7 @@ def gather(options):
     entries = {
         **image.base(options, APPLETS),
         "state": (stat.S_IFDIR | 0o700, b""),
-        **image.programs({"swtpm": swtpm, "mke2fs": mke2fs}),
+        **image.programs({"swtpm": swtpm, "mkfs.ext4": mke2fs}),
         **backend(options),
         **image.modules(kernel, MODULES),
     }
