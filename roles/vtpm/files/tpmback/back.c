@@ -128,6 +128,19 @@ static void forget(struct device *device)
 	memset(device, 0, sizeof(*device));
 }
 
+/* libxl waits ten seconds for it. */
+static void remove_directory(const struct device *device)
+{
+	unsigned int devid;
+	char path[PATH];
+
+	snprintf(path, sizeof(path), BACKENDS "/%u/%u", device->domid, device->devid);
+	store_remove(path);
+	snprintf(path, sizeof(path), BACKENDS "/%u", device->domid);
+	if (store_numbers(path, &devid, 1) == 0)
+		store_remove(path);
+}
+
 static void offer(struct device *device)
 {
 	if (served == device)
@@ -218,6 +231,9 @@ static void act(struct device *device)
 		break;
 	case ACT_CLOSE:
 		close_front(device, "");
+		break;
+	case ACT_REMOVE:
+		remove_directory(device);
 		break;
 	case ACT_OFFER:
 		offer(device);

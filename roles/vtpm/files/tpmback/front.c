@@ -56,8 +56,10 @@ enum action decide(const struct seen *seen)
 {
 	if (!seen->there)
 		return ACT_FORGET;
+	if (leaves(seen) && (seen->attached || seen->back != XENBUS_CLOSED))
+		return ACT_CLOSE;
 	if (leaves(seen))
-		return seen->attached || seen->back != XENBUS_CLOSED ? ACT_CLOSE : ACT_NOTHING;
+		return seen->online ? ACT_NOTHING : ACT_REMOVE;
 	if (seen->other_served)
 		return begins(seen) || connects(seen) ? ACT_REFUSE : ACT_NOTHING;
 	if (connects(seen))

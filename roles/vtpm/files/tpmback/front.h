@@ -28,6 +28,7 @@ enum action {
 	ACT_NOTHING,
 	ACT_FORGET,		/* let go of it: its directory is gone */
 	ACT_CLOSE,		/* let go of the page, then state 6 */
+	ACT_REMOVE,		/* and the directory, which the toolstack leaves to the back end's domain (libxl since 4.4) */
 	ACT_OFFER,		/* state 2: connect if you like */
 	ACT_CONNECT,		/* map what it gave, then state 4 */
 	ACT_REFUSE,		/* another one has the TPM */

@@ -17,6 +17,7 @@ void world_open(void);
 /* The text of a node; false if there is none, or one that does not fit: no value that counts here is that long. */
 bool store_read(const char *path, char *text, size_t size);
 void store_write(const char *path, const char *text);
+void store_remove(const char *path);
 /* The names below a node that are numbers, `most` of them at most; how many there are. */
 unsigned int store_numbers(const char *path, unsigned int *numbers, unsigned int most);
 void store_watch(const char *path);

@@ -67,6 +67,12 @@ void store_write(const char *path, const char *text)
 		say("xenstore refuses %s = %s: %s", path, text, strerror(errno));
 }
 
+void store_remove(const char *path)
+{
+	if (!xs_rm(store, XBT_NULL, path))
+		say("xenstore refuses to remove %s: %s", path, strerror(errno));
+}
+
 unsigned int store_numbers(const char *path, unsigned int *numbers, unsigned int most)
 {
 	unsigned int names, count = 0;
