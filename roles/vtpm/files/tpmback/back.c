@@ -15,6 +15,7 @@
 #define DEVICES 16u		/* of which one is served: a guest that goes, one that comes, and some that went wrong */
 #define DOMIDS 32751u		/* the last one is below DOMID_FIRST_RESERVED (0x7ff0, xen.h) */
 #define NUMBERS UINT32_MAX	/* grants and event channels */
+#define REMOVE_AFTER_MS 1000
 #define PATH 96
 #define TEXT 12			/* any number of 32 bits */
 
@@ -25,6 +26,7 @@ struct device {
 	bool tried;		/* to connect, with these */
 	char ring[TEXT], port[TEXT];
 	bool refused;		/* and that was told */
+	long long remove_at;	/* its directory, in milliseconds; 0 for never */
 };
 
 static struct device devices[DEVICES];
@@ -71,12 +73,14 @@ static void read_ring(const struct device *device, char *ring, char *port)
 
 static struct seen see(struct device *device)
 {
-	struct seen seen = { .there = device->listed, .other_served = served && served != device };
+	struct seen seen = { .other_served = served && served != device };
 	char text[TEXT], ring[TEXT], port[TEXT];
 
 	seen.attached = served == device && page;
 	seen.online = !store_read(back_path(device, "online"), text, sizeof(text)) || strcmp(text, "0");
-	if (store_read(back_path(device, "state"), text, sizeof(text)))
+	/* nothing is ever written to a directory that is gone: that would make it anew */
+	seen.there = device->listed && store_read(back_path(device, "state"), text, sizeof(text));
+	if (seen.there)
 		seen.back = xenbus_state(text);
 	seen.front_there = store_read(front_path(device, "state"), text, sizeof(text));
 	if (seen.front_there)
@@ -128,12 +132,22 @@ static void forget(struct device *device)
 	memset(device, 0, sizeof(*device));
 }
 
-/* libxl waits ten seconds for it. */
-static void remove_directory(const struct device *device)
+/* libxl reads the state when it hears of a change, and takes a directory that is gone by then for a failure. It waits ten
+ * seconds for the state, then as long for the directory to go. */
+static bool removal_is_due(struct device *device)
+{
+	if (!device->remove_at)
+		device->remove_at = milliseconds() + REMOVE_AFTER_MS;
+	return milliseconds() >= device->remove_at;
+}
+
+static void remove_directory(struct device *device)
 {
 	unsigned int devid;
 	char path[PATH];
 
+	device->listed = false;
+	device->remove_at = 0;
 	snprintf(path, sizeof(path), BACKENDS "/%u/%u", device->domid, device->devid);
 	store_remove(path);
 	snprintf(path, sizeof(path), BACKENDS "/%u", device->domid);
@@ -222,8 +236,11 @@ static void refuse_front(struct device *device)
 static void act(struct device *device)
 {
 	struct seen seen = see(device);
+	enum action action = decide(&seen);
 
-	switch (decide(&seen)) {
+	if (action != ACT_REMOVE)
+		device->remove_at = 0;
+	switch (action) {
 	case ACT_NOTHING:
 		break;
 	case ACT_FORGET:
@@ -233,7 +250,8 @@ static void act(struct device *device)
 		close_front(device, "");
 		break;
 	case ACT_REMOVE:
-		remove_directory(device);
+		if (removal_is_due(device))
+			remove_directory(device);
 		break;
 	case ACT_OFFER:
 		offer(device);
@@ -295,6 +313,19 @@ void back_look(void)
 		for (struct device *device = devices; device < devices + DEVICES; device++)
 			if (device->known)
 				act(device);
+}
+
+int back_patience(void)
+{
+	long long soonest = 0, left;
+
+	for (struct device *device = devices; device < devices + DEVICES; device++)
+		if (device->known && device->remove_at && (!soonest || device->remove_at < soonest))
+			soonest = device->remove_at;
+	if (!soonest)
+		return -1;
+	left = soonest - milliseconds();
+	return left > 0 ? (int)left : 0;
 }
 
 void back_open(enum tpm_version which)

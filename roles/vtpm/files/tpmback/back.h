@@ -12,6 +12,8 @@
 void back_open(enum tpm_version version);
 /* Something of xenstore may have changed. */
 void back_look(void);
+/* How long until that is to be done at the latest, in ms; -1 for when something happens. */
+int back_patience(void);
 /* The front end may have written to its page. */
 void back_examine(void);
 /* The TPM has said something. */

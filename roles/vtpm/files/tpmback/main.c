@@ -23,8 +23,7 @@ static void serve(void)
 		[COMMANDS] = { .fd = tpm_fd(), .events = POLLIN },
 		[CONTROL] = { .fd = tpm_control_fd(), .events = POLLIN },
 	};
-
-	if (poll(sources, SOURCES, -1) < 0) {
+	if (poll(sources, SOURCES, back_patience()) < 0) {
 		if (errno == EINTR)
 			return;
 		back_give_up("poll failed");
@@ -33,10 +32,10 @@ static void serve(void)
 		back_give_up("swtpm has ended");
 	if (sources[COMMANDS].revents)
 		back_receive();
-	if (sources[STORE].revents) {
+	if (sources[STORE].revents)
 		store_take_events();
+	if (sources[STORE].revents || back_patience() == 0)
 		back_look();
-	}
 	if (sources[CHANNEL].revents) {
 		channel_take_events();
 		back_examine();

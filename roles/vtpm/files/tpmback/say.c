@@ -10,17 +10,24 @@
 
 #define BURST 50
 
-void say(const char *format, ...)
+long long milliseconds(void)
 {
-	static time_t last;
-	static int left = BURST;
 	struct timespec now;
-	va_list arguments;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec != last && left < BURST)
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+void say(const char *format, ...)
+{
+	static long long last;
+	static int left = BURST;
+	long long now = milliseconds() / 1000;
+	va_list arguments;
+
+	if (now != last && left < BURST)
 		left++;
-	last = now.tv_sec;
+	last = now;
 	if (left == 0)
 		return;
 	left--;

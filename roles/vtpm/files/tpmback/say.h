@@ -11,4 +11,7 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The reason why this back end ends, on standard error; the process ends with code 1. */
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+/* of a clock that only goes on */
+long long milliseconds(void);
+
 #endif
