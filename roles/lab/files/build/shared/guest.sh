@@ -18,7 +18,7 @@ chroot rootfs/root busybox --list-full | while read -r applet; do
   [ -e "scratch/tiny/$applet" ] || ln -s /bin/busybox "scratch/tiny/$applet"
 done
 ln -s /bin/busybox scratch/tiny/init
-modules scratch/tiny xen-blkfront xen-netfront evdev button
+modules scratch/tiny xen-blkfront xen-netfront xen-tpmfront evdev button
 archive scratch/tiny tiny.cpio.gz
 
 rm -f guest.img.partial
