@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: from nothing to a Xen host with three guests, and the proof that a second run changes nothing.
+"""`make demo`: from nothing to a Xen host with guests, the proof that a second run changes nothing, and a chain that breaks.
 
 Each stage is a command that a person could type, shown before it runs. That nothing changed is read from the report that
 Ansible's own callback junit writes, in which a task that reports a change is a failed one.
@@ -32,9 +32,10 @@ def main(arguments: Sequence[str]) -> int:
     kept = ["-e", f"demo_results={RESULTS}"]
     stages = [
         ("a real Xen host, emulated", ["make", "--no-print-directory", "lab"], {}),
-        ("the host made ready, its stubdomain image, three guests", [*play, "stubdom.xen.demo", *kept], {}),
+        ("the host made ready, its images, its guests", [*play, "stubdom.xen.demo", *kept], {}),
         ("the same again: nothing may change", [*play, "stubdom.xen.site"], _reporting()),
         ("what came up, and how", [*play, "stubdom.xen.demo_timeline", *kept], {}),
+        ("a guest whose stubdomain cannot come up: what a user reads", [*play, "stubdom.xen.demo_failure"], {}),
     ]
     took = []
     for number, (title, command, environment) in enumerate(stages, 1):

@@ -89,6 +89,7 @@ def _head(guest: Mapping[str, Any]) -> str:
     name = guest.get("name") or (guest.get("spec") or {}).get("name")
     stubdom, domid = guest.get("stubdom"), guest.get("domid")
     where = f", device model in stubdomain {_clean(stubdom.get('domid'))}" if stubdom else ""
+    where += "".join(f", TPM in domain {_clean(tpm.get('domid'))}" for tpm in guest.get("vtpm") or ())
     return f"{_clean(name)} ({f'domid {_clean(domid)}' if domid is not None else 'no domain'}){where}"
 
 

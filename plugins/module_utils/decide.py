@@ -16,7 +16,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Way, running, ways
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path, info
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
 
 # Devices in libxl's JSON that are no option yet, and their keys in xl.cfg (tools/xl/xl_parse.c, 4.17). `vfb` makes vkbs too.
@@ -41,6 +41,7 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
         return Decision(None, None, planning.make(policy, state, None, (), (), None))
     _whole_adoption(given, state)
     wanted = intent.complete(given, state, host.machine_id(), policy.compare)
+    _starts_with_its_tpm(given, policy, state, wanted)
     text, path = intent.text_of(wanted, state)
     if state.word in GONE and state.stored is None:
         rules.check_new(wanted)
@@ -80,6 +81,14 @@ def _live(wanted: Guest, answer: Parsed, state: State, policy: Policy) -> tuple[
         return ()
     changes = compare.live_changes(wanted, answer.config, state.config, policy.compare, state.live)
     return ways(changes, running(state)) if changes else ()
+
+
+def _starts_with_its_tpm(given: Guest, policy: Policy, state: State, wanted: Guest) -> None:
+    """The host's own service (xendomains) starts a guest by its file alone: the domain of its TPM would not be there."""
+    starts = state.autostart if given.autostart is None else given.autostart
+    if starts and planning.has_own_tpm(policy, state, wanted):
+        hint = "have a playbook start it after a boot of the host, with autostart: false"
+        raise invalid("autostart", True, "false for a guest whose TPM has a domain of its own", hint)
 
 
 def _whole_adoption(given: Guest, state: State) -> None:

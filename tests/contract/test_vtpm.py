@@ -9,10 +9,39 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import tpm_commands as tpm
 from xenhost import PATIENT, PULL_THE_PLUG, Host, mostly_simulated
 
 BEHAVIOURS = "/etc/xen-simulation/behaviours.json"
 TPM = {"vtpm": [{"kind": "stubdom"}]}
+SECRET = b"kept by the TPM"
+# What the guest asks of its TPM at each of its starts, through /dev/tpm0: what it had in PCR 10 and in NV, then it changes both.
+ASKS = {
+    "1.2": {
+        "pcr": tpm.pcr_read(),
+        "kept": tpm.nv_read(len(SECRET)),
+        "define": tpm.nv_define(len(SECRET)),
+        "write": tpm.nv_write(SECRET),
+        "extend": tpm.pcr_extend(bytes(range(20))),
+        "extended": tpm.pcr_read(),
+    },
+    "2.0": {
+        "pcr": tpm.tpm2_pcr_read(),
+        "kept": tpm.tpm2_nv_read(len(SECRET)),
+        "define": tpm.tpm2_nv_define(len(SECRET)),
+        "write": tpm.tpm2_nv_write(SECRET),
+        "extend": tpm.tpm2_pcr_extend(bytes(range(32))),
+        "extended": tpm.tpm2_pcr_read(),
+    },
+}
+TELL = """
+tell() {
+  exec 3<> /dev/tpm0
+  printf "$(echo $2 | sed 's/../\\\\x&/g')" >&3
+  echo "told $1 $(dd bs=4096 count=1 <&3 2> /dev/null | xxd -p | tr -d '\\n')"
+  exec 3>&-
+}
+"""
 LINKS = ["vtpm-domain", "vtpm", "vtpm-protocol"]
 STATE = "/var/lib/stubdom.xen/vtpm"
 
@@ -25,6 +54,9 @@ def tpms(xen: Host) -> Host:
             "cd /usr/lib/xen-4.17/boot && cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-kernel && "
             "cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-rootfs && echo there"
         )
+    else:
+        built = xen._ansible(*xen.arguments("ansible.builtin.include_role", "name=stubdom.xen.vtpm"))
+        assert built["outcome"] == "ok", built
     return xen
 
 
@@ -39,7 +71,46 @@ def described(host: Host, kind: str, name: str) -> dict[str, Any]:
     return {**host.described(kind, name), **TPM, **PATIENT}
 
 
-@pytest.mark.parametrize("kind", mostly_simulated(["pvh", "stubdom"], "stubdom"))
+def asking(host: Host, name: str, version: str) -> list[dict[str, Any]]:
+    """The disk with the guest's script."""
+    return host.script(name, TELL + "\n".join(f"tell {what} {command.hex()}" for what, command in ASKS[version].items()))
+
+
+def answers(host: Host, name: str) -> dict[str, bytes]:
+    """What the TPM told the guest since the guest started."""
+    told = [line.split() for line in host.ran(name).splitlines() if line.startswith("told ")]
+    return {what: bytes.fromhex(answer) for _told, what, answer in told}
+
+
+def worked(told: dict[str, bytes]) -> set[str]:
+    return {what for what, answer in told.items() if answer[tpm.RESULT] == tpm.SUCCESS}
+
+
+@pytest.mark.only("embedded")
+@pytest.mark.parametrize(("kind", "version"), [("pvh", "1.2"), ("stubdom", "2.0")])
+def test_what_the_guest_itself_has_of_its_tpm(host: Host, kind: str, version: str) -> None:
+    """It extends a PCR and writes to NV; after guest and domain were made anew NV is kept, and the PCR is that of a start."""
+    name = f"inside-{kind}"
+    guest = {**described(host, kind, name), "vtpm": [{"kind": "stubdom", "version": version}]}
+    guest["disks"] = [*guest.get("disks", []), *asking(host, name, version)]
+    host.guest(**guest)
+    first = answers(host, name)
+    assert worked(first) == {"pcr", "define", "write", "extend", "extended"}
+    assert first["pcr"] != first["extended"]
+
+    host.sh(f"xl destroy {name}-vtpm && echo gone")
+    assert host.module("guest_info", names=[name])["guests"][0]["state"] == "degraded"
+    mended = host.guest(**guest, **PULL_THE_PLUG, disruption="reboot")
+    assert (mended["guest"]["state"], mended["guest"]["vtpm"][0]["ready"]) == ("running", True)
+    second = answers(host, name)
+    assert SECRET in second["kept"]
+    assert second["pcr"] == first["pcr"]
+    assert not host.guest(**guest)["changed"]
+    host.guest(name=name, state="absent", purge_state=True, **PULL_THE_PLUG)
+    assert host.domains() == ["Domain-0"]
+
+
+@pytest.mark.parametrize("kind", mostly_simulated(["pvh", "stubdom"]))
 def test_the_life_of_a_guest_with_a_tpm(host: Host, kind: str) -> None:
     name = f"sealed-{kind}"
     guest, own = described(host, kind, name), f"{name}-vtpm"

@@ -190,6 +190,22 @@ class Host:
         look = f'[ "$(xenstore-read {control}/feature-poweroff 2>/dev/null)" = 1 ]'
         self.sh(f"timeout 600 bash -c '{watch.format(look=look)}'; {look} && echo up")
 
+    def script(self, name: str, lines: str) -> list[dict[str, Any]]:
+        """A second disk for a tiny guest, with a script that it runs when it boots (roles/lab: tiny/etc/rc)."""
+        path = f"/var/lib/xen-lab/{name}-script.img"
+        self.put(path, f"#!/bin/sh\n{lines}\n")
+        self.sh(f"truncate -s 64K {path} && echo made")
+        return [{"vdev": "xvdb", "target": path, "format": "raw", "access": "rw"}]
+
+    def ran(self, name: str) -> str:
+        """What the guest's script said, once the guest has let its disk go."""
+        node = f"/local/domain/0/backend/{{}}/{self.domid(name)}/{51728}/state"
+        path = f"/var/lib/xen-lab/{name}-script.img"
+        look = " || ".join(f'[ "$(xenstore-read {node.format(kind)} 2>/dev/null)" -ge 5 ] 2>/dev/null' for kind in ("vbd", "qdisk"))
+        watch = f"exec 3< <(xenstore-watch {node.format('vbd')} {node.format('qdisk')} 2>/dev/null); "
+        watch += f"while read -r event <&3; do {{ {look}; }} && break; done; kill $!"
+        return self.sh(f"timeout 600 bash -c '{watch}'; {{ {look}; }} && dd if={path} bs=4096 skip=1 status=none | tr -d '\\0'")
+
     def differs(self, before: str) -> list[str]:
         """The lines in which everything() is another than it was."""
         lines = difflib.unified_diff(before.splitlines(), self.everything().splitlines(), "before", "now", n=0, lineterm="")

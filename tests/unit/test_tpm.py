@@ -170,6 +170,7 @@ REFUSED = {
     "two of them": ({"vtpm": [{"kind": "stubdom"}, {"kind": "stubdom"}]}, "invalid_input"),
     "of somebody else's": ({"vtpm": [{"kind": "stubdom", "backend": "tpm"}]}, "invalid_input"),
     "a version of somebody else's": ({"vtpm": [{"backend": "tpm", "version": "2.0"}]}, "invalid_input"),
+    "a start without it": ({"autostart": True}, "invalid_input"),
     "no size": ({"vtpm": [{"kind": "stubdom", "memory": "much"}]}, "invalid_input"),
 }
 

@@ -49,3 +49,35 @@ def nv_read(size: int) -> bytes:
 
 def tpm2_get_random(count: int) -> bytes:
     return command(0x17B, struct.pack(">H", count), tag=0x8001)
+
+
+# --- TPM 2.0 (Library, part 3), with an empty password where one is asked for
+
+SHA256, OWNER, NV_INDEX_2 = 0x000B, 0x40000001, 0x01500001
+NV_ATTRIBUTES = 0x02060006  # TPMA_NV: no dictionary attack protection; owner and index may read and write
+EMPTY_PASSWORD = struct.pack(">IIHBH", 9, 0x40000009, 0, 0, 0)
+
+
+def _authorised(ordinal: int, handles: bytes, parameters: bytes) -> bytes:
+    return command(ordinal, handles + EMPTY_PASSWORD + parameters, tag=0x8002)
+
+
+def tpm2_pcr_read() -> bytes:
+    return command(0x17E, struct.pack(">IHB3s", 1, SHA256, 3, (1 << PCR).to_bytes(3, "little")), tag=0x8001)
+
+
+def tpm2_pcr_extend(digest: bytes) -> bytes:
+    return _authorised(0x182, struct.pack(">I", PCR), struct.pack(">IH", 1, SHA256) + digest)
+
+
+def tpm2_nv_define(size: int) -> bytes:
+    public = struct.pack(">IHIHH", NV_INDEX_2, SHA256, NV_ATTRIBUTES, 0, size)
+    return _authorised(0x12A, struct.pack(">I", OWNER), struct.pack(">HH", 0, len(public)) + public)
+
+
+def tpm2_nv_write(data: bytes) -> bytes:
+    return _authorised(0x137, struct.pack(">II", OWNER, NV_INDEX_2), struct.pack(">H", len(data)) + data + bytes(2))
+
+
+def tpm2_nv_read(size: int) -> bytes:
+    return _authorised(0x14E, struct.pack(">II", OWNER, NV_INDEX_2), struct.pack(">HH", size, 0))
