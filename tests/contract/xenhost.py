@@ -55,6 +55,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 # A shared machine can be many times slower than an idle one, and libxl's 30 s for a stubdomain are fixed.
 PATIENT = {"ready": {"timeout": 600, "retries": 4}}
+XVDB, CLOSING = 51728, 5  # xvdb's number in xenstore; the XenbusState from which on a back end is being let go
 PULL_THE_PLUG = {"shutdown": {"timeout": 1, "force": True}}
 
 
@@ -199,12 +200,12 @@ class Host:
 
     def ran(self, name: str) -> str:
         """What the guest's script said, once the guest has let its disk go."""
-        node = f"/local/domain/0/backend/{{}}/{self.domid(name)}/{51728}/state"
-        path = f"/var/lib/xen-lab/{name}-script.img"
-        look = " || ".join(f'[ "$(xenstore-read {node.format(kind)} 2>/dev/null)" -ge 5 ] 2>/dev/null' for kind in ("vbd", "qdisk"))
-        watch = f"exec 3< <(xenstore-watch {node.format('vbd')} {node.format('qdisk')} 2>/dev/null); "
+        nodes = [f"/local/domain/0/backend/{kind}/{self.domid(name)}/{XVDB}/state" for kind in ("vbd", "qdisk")]
+        look = " || ".join(f'[ "$(xenstore-read {node} 2>/dev/null)" -ge {CLOSING} ] 2>/dev/null' for node in nodes)
+        watch = f"exec 3< <(xenstore-watch {' '.join(nodes)} 2>/dev/null); "
         watch += f"while read -r event <&3; do {{ {look}; }} && break; done; kill $!"
-        return self.sh(f"timeout 600 bash -c '{watch}'; {{ {look}; }} && dd if={path} bs=4096 skip=1 status=none | tr -d '\\0'")
+        told = f"dd if=/var/lib/xen-lab/{name}-script.img bs=4096 skip=1 status=none | tr -d '\\0'"
+        return self.sh(f"timeout 600 bash -c '{watch}'; {{ {look}; }} && {told}")
 
     def differs(self, before: str) -> list[str]:
         """The lines in which everything() is another than it was."""
