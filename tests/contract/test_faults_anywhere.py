@@ -38,7 +38,14 @@ HVM = {
     "vnc": {"enabled": False},
     "extra_config": {"vkb_device": 0},
 }
-GUESTS = {"pv": {"type": "pv", **SMALL}, "pvh": {"type": "pvh", **SMALL}, "hvm": HVM, "stubdom": {**HVM, "stubdom": LINUX}}
+TPM = {"type": "pvh", **SMALL, "vtpm": [{"kind": "stubdom"}]}
+GUESTS = {
+    "tpm": TPM,
+    "pv": {"type": "pv", **SMALL},
+    "pvh": {"type": "pvh", **SMALL},
+    "hvm": HVM,
+    "stubdom": {**HVM, "stubdom": LINUX},
+}
 
 REAL = {**PATIENT, "shutdown": {"timeout": 60, "force": True}, "max_memory": "192MiB"}
 REAL_GUESTS = {
@@ -76,6 +83,10 @@ def teller(xen: Host, tmp_path_factory: pytest.TempPathFactory) -> Host:
             whole.write(source, source.name)
     done = xen.ansible.run(xen.arguments("ansible.builtin.copy", json.dumps({"src": str(archive), "dest": f"{HOME}.zip"})), LIMIT)
     assert done.returncode == 0, done.stdout
+    if xen.kind == "simulated":
+        xen.sh(
+            "cd /usr/lib/xen-4.17/boot && for what in kernel rootfs; do cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-$what; done"
+        )
     xen.sh(f"python3 -m zipfile -e {HOME}.zip {HOME} && echo unpacked")
     return xen
 

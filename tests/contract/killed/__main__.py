@@ -8,6 +8,7 @@ seeds would draw. It prints a line of JSON for each: what happened, and what was
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import random
@@ -24,6 +25,8 @@ from runs import sh
 from stories import GUEST, HOME, STORIES, Story
 
 NAME, BYSTANDER = "web", "bystander"
+OTHERS = {"stubdom": f"{NAME}-dm", "tpm": f"{NAME}-vtpm"}  # kind of guest -> the domain beside its own
+TPM_STATE = f"/var/lib/stubdom.xen/vtpm/{NAME}.img"  # which another guest of that name has left
 FAULT, CALL, HIT, MISSED = (f"/run/fault{what}" for what in ("", ".call", ".hit", ".missed"))
 DRAWS = 10  # moments of a seed that may not come
 TURNS = 20  # of destroying what a killed xl left: a domain goes when nobody maps its pages any more
@@ -53,12 +56,22 @@ def prepare(guests: Mapping[str, Any]) -> None:
     os.environ["PATH"] = f"{HOME}/bin:{os.environ['PATH']}"
     sh("ip", "link", "add", "xenbr1", "type", "bridge")
     for letter in "ab":
-        with open(f"{HOME}/{letter}.img", "wb") as file:
-            file.write(random.Random(letter).randbytes(1 << 16))
+        filled(f"{HOME}/{letter}.img")
     runs.warm()
     seen.remember()
     stranger(guests["pvh"])
     STRANGERS.update(domain.domid for domain in seen.domains())
+
+
+def filled(path: str) -> None:
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(random.Random(path).randbytes(1 << 16))
+
+
+def is_as_it_was(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read() == random.Random(path).randbytes(1 << 16)
 
 
 def stranger(guest: Mapping[str, Any]) -> None:
@@ -95,6 +108,8 @@ def killed(story: Story, guest: Mapping[str, Any], kind: str, moment: Mapping[st
         if not made or made.get("failed"):
             return {"killed": None, "lacked": None, "wrong": [f"could not be prepared: {made}"]}
     before = seen.stored(NAME)
+    if kind == "tpm":
+        filled(TPM_STATE)
     asked = {**guest, **story.then} if story.then.get("state") != "absent" else {"name": NAME, **story.then}
     if story.reboots:
         sh("xl", "reboot", NAME)
@@ -154,13 +169,15 @@ def answers(
 def found(story: Story, guest: Mapping[str, Any], kind: str, before: Optional[Mapping[str, Any]]) -> Iterator[str]:
     """What is wrong with the host."""
     there, state = seen.domains(), story.then.get("state", "running")
-    names = [NAME, *([f"{NAME}-dm"] if kind == "stubdom" else [])] if state in ("running", "paused") else []
+    names = [NAME, *([OTHERS[kind]] if kind in OTHERS else [])] if state in ("running", "paused") else []
     own = [domain for domain in there if domain.domid not in STRANGERS]
     if sorted(domain.name for domain in own) != sorted(names) or len(own) + len(STRANGERS) != len(there):
         yield f"the domains are {there}"
     for domain in own:
         if set(domain.flags) & set("scd") or ("p" in domain.flags) != (domain.name == NAME and state == "paused"):
             yield f"{domain.name} has the flags {domain.flags}"
+    if kind == "tpm" and not os.path.exists(TPM_STATE):
+        yield "the state of its TPM is gone"
     yield from described(story, guest, before, bool(names))
     yield from seen.strays(NAME, there)
 
@@ -212,16 +229,15 @@ def differs(what: str, wanted: Mapping[str, Any], have: Mapping[str, Any], waits
 
 def ours() -> list[int]:
     """The guest's domains, and those that have lost their names."""
-    return [d.domid for d in seen.domains() if d.domid not in STRANGERS and d.name in (NAME, f"{NAME}-dm", "(null)")]
+    return [d.domid for d in seen.domains() if d.domid not in STRANGERS and d.name in (NAME, *OTHERS.values(), "(null)")]
 
 
 def cleared() -> list[str]:
     """Takes the guest away by hand. What is wrong with its disks, and what cannot be taken away."""
     wrong = []
-    for letter in "ab":
-        with open(f"{HOME}/{letter}.img", "rb") as file:
-            if file.read() != random.Random(letter).randbytes(1 << 16):
-                wrong.append(f"disk {letter} is not as it was")
+    for image in (f"{HOME}/a.img", f"{HOME}/b.img", *glob.glob(TPM_STATE)):
+        if not is_as_it_was(image):
+            wrong.append(f"{image} is not as it was")
     for turn in range(TURNS):
         left = ours()
         for domid in left:
@@ -230,9 +246,12 @@ def cleared() -> list[str]:
         if not left and turn:
             break
     wrong += [*(f"domain {domid} cannot be destroyed" for domid in left), *seen.cleared()]
-    for file in (seen.path(NAME), f"/etc/xen/auto/{NAME}.cfg", f"{seen.CACHE}/{NAME}.json", f"{seen.LOCKS}/{NAME}"):
-        if os.path.lexists(file):
-            os.unlink(file)
+    for name in (NAME, OTHERS["tpm"]):
+        for file in (seen.path(name), f"/etc/xen/auto/{name}.cfg", f"{seen.CACHE}/{name}.json", f"{seen.LOCKS}/{name}"):
+            if os.path.lexists(file):
+                os.unlink(file)
+    if os.path.exists(TPM_STATE):
+        os.unlink(TPM_STATE)
     return wrong
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-ALL = ("pv", "pvh", "hvm", "stubdom")
+ALL = ("pv", "pvh", "hvm", "stubdom", "tpm")  # tpm: a pvh guest with a TPM in a domain of its own
 HOME = "/run/killed"
 
 
@@ -54,7 +54,7 @@ STORIES: Mapping[str, Story] = {
     "create paused": Story(None, PAUSED, 7, ("create -p",)),
     "another vcpu": Story(RUNS, {"vcpus": 2}, 8, ("vcpu-set",)),
     # Of a guest with QEMU that was made with less than max_memory, libxl tells 1 MiB more after mem-set than was asked for.
-    "more memory": Story(RUNS, MORE_MEMORY, 8, ("mem-set",), kinds=("pv", "pvh")),
+    "more memory": Story(RUNS, MORE_MEMORY, 8, ("mem-set",), kinds=("pv", "pvh", "tpm")),
     "a disk more": Story(RUNS, TWO_DISKS, 8, ("block-attach",)),
     "a disk less": Story(TWO_DISKS, {}, 7, ("block-detach",)),
     "another bridge": Story(RUNS, OTHER_BRIDGE, 11, ("network-detach", "network-attach")),
@@ -74,9 +74,9 @@ STORIES: Mapping[str, Story] = {
 
 # How many nodes a command changes at least, its guest and back ends with it.
 CHANGES: Mapping[str, Mapping[str, int]] = {
-    "create -p": {"pv": 185, "pvh": 180, "hvm": 200, "stubdom": 530},
+    "create -p": {"pv": 185, "pvh": 180, "hvm": 200, "stubdom": 530, "tpm": 180},  # of tpm, its TPM's domain is made first
     # Of some thirty, or sixty with a stubdomain: after them only the hypervisor knows the domain, and the module not whose it is.
-    "destroy": {"pv": 28, "pvh": 28, "hvm": 28, "stubdom": 60},
+    "destroy": {"pv": 28, "pvh": 28, "hvm": 28, "stubdom": 60, "tpm": 28},
     "shutdown": dict.fromkeys(ALL, 2),
     "vcpu-set": dict.fromkeys(ALL, 2),
     "mem-set": dict.fromkeys(ALL, 2),
