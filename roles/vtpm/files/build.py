@@ -15,18 +15,7 @@ import image
 
 NAME = "vtpm-stubdom-linux"
 # crc32c_generic: what ext4 asks the kernel for by name, which modules.dep does not tell.
-MODULES = {
-    "base": [
-        "xen-privcmd",
-        "xen-evtchn",
-        "xen-gntdev",
-        "xen-gntalloc",
-        "xenfs",
-        "xen-blkfront",
-        "crc32c_generic",
-        "ext4",
-    ]
-}
+MODULES = {"base": ["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "xen-blkfront", "crc32c_generic", "ext4"]}
 APPLETS = [
     "blockdev",
     "cat",
@@ -54,7 +43,8 @@ def compiled(sources, directory):
     """The path of the back end, compiled in a directory; sources: {name: text} of C files and headers."""
     for name, text in sources.items():
         image.write(os.path.join(directory, name), text.encode())
-    image.LOOKED_AT[COMPILER[0]] = image.stamp(os.stat(shutil.which(COMPILER[0]) or COMPILER[0]))
+    compiler = image.first([shutil.which(COMPILER[0])], "a C compiler (package gcc)")
+    image.LOOKED_AT[compiler] = image.stamp(os.stat(compiler))
     units = sorted(name for name in sources if name.endswith(".c"))
     # of the same sources the same bytes: the directory's name must not get in
     image.run([*COMPILER, "-o", "tpmback", *units, *LIBRARIES], cwd=directory)

@@ -23,6 +23,7 @@ static void serve(void)
 		[COMMANDS] = { .fd = tpm_fd(), .events = POLLIN },
 		[CONTROL] = { .fd = tpm_control_fd(), .events = POLLIN },
 	};
+
 	if (poll(sources, SOURCES, back_patience()) < 0) {
 		if (errno == EINTR)
 			return;
