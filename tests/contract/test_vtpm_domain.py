@@ -8,7 +8,6 @@ tell one story, in their order.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,7 +164,7 @@ def test_a_disk_with_something_else_on_it_is_left_as_it_is(host: Host) -> None:
     """And so is a state of the other version: either would be a TPM, or something else, lost."""
     assert "is not of a TPM 2.0" in vtpm_domain(host, "2.0")
     host.sh(
-        f"timeout 300 bash -c 'while xl list web-vtpm >/dev/null 2>&1; do xenstore-watch -n 1 @releaseDomain >/dev/null; done'"
+        "timeout 300 bash -c 'while xl list web-vtpm >/dev/null 2>&1; do xenstore-watch -n 1 @releaseDomain >/dev/null; done'"
     )
     host.sh(f"mv {PLACE}/state.img {PLACE}/kept.img; truncate -s 16M {PLACE}/state.img")
     host.sh(f"printf x | dd of={PLACE}/state.img bs=1 seek=9M conv=notrunc status=none")

@@ -232,7 +232,7 @@ void channel_notify(void)
 
 long long milliseconds(void)
 {
-	return (long long)(input / 4);
+	return (long long)input * 10;
 }
 
 void say(const char *format, ...)
@@ -358,8 +358,8 @@ static void change_store(void)
 		strcpy(guest->back[BACK_STATE], "5");
 		break;
 	case 4: case 5:
-		snprintf(guest->front[RING], VALUE, "%u", 1 + below(3));
-		snprintf(guest->front[PORT], VALUE, "%u", 1 + below(3));
+		snprintf(guest->front[RING], VALUE, "%u", below(6));
+		snprintf(guest->front[PORT], VALUE, "%u", below(6));
 		strcpy(guest->front[PROTOCOL], "1");
 		strcpy(guest->front[FRONT_STATE], "3");
 		break;
