@@ -160,6 +160,10 @@ class Guest:
         self.tell(state=CLOSING)
         self.back_is(CLOSED)
 
+    def destroyed_with_the_back_end(self) -> None:
+        for path in ("home/backend", "local"):
+            shutil.rmtree(self.back.world / "store" / path)
+
     def destroyed(self) -> None:
         """As libxl does it: the back end closes, and then removes the directory; the guest's own nodes go last."""
         self.back.put(f"{self.behind}/online", "0")

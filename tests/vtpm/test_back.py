@@ -36,11 +36,6 @@ def connected(back: Back, domid: int) -> Guest:
     return guest
 
 
-def all_guests_gone(back: Back) -> None:
-    for path in ("home/backend", "local"):
-        shutil.rmtree(back.world / "store" / path)
-
-
 def test_a_guest_uses_its_tpm(back):
     guest = connected(back, 7)
     assert back.node(f"{guest.behind}/feature-protocol-v2") == "1"
@@ -57,9 +52,10 @@ def test_a_tpm_2(back):
 
 
 def test_what_was_answered_outlives_a_power_cut(back):
-    keep(connected(back, 7))
+    guest = connected(back, 7)
+    keep(guest)
     back.stop()
-    all_guests_gone(back)
+    guest.destroyed_with_the_back_end()
     back.start()
     assert kept(connected(back, 8))
 
@@ -243,7 +239,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(program, tmp_path):
         assert guest.ask(tpm.nv_write(bytes(len(SECRET))))[tpm.RESULT] != tpm.SUCCESS
         back.stop()
         (small / "filler").unlink()
-        all_guests_gone(back)
+        guest.destroyed_with_the_back_end()
         back.start("small")
         assert kept(connected(back, 8))
         back.stop()
