@@ -14,8 +14,12 @@ import tempfile
 import image
 
 NAME = "vtpm-stubdom-linux"
-# crc32c_generic: what ext4 asks the kernel for by name, which modules.dep does not tell.
-MODULES = {"base": ["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "xen-blkfront", "crc32c_generic", "ext4"]}
+# checksum: what ext4 asks the kernel for by name, which modules.dep does not tell; newer kernels have it built in.
+MODULES = {
+    "base": ["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "xen-blkfront"],
+    "checksum": ["crc32c_generic"],
+    "state": ["ext4"],
+}
 APPLETS = [
     "blockdev",
     "cat",
@@ -74,7 +78,7 @@ def gather(options):
         "state": (stat.S_IFDIR | 0o700, b""),
         **image.programs({"swtpm": swtpm, "mkfs.ext4": mke2fs}),
         **backend(options),
-        **image.modules(kernel, MODULES),
+        **image.modules(kernel, MODULES, optional=["checksum"]),
     }
     versions = {"xen": xen, "swtpm": image.run([swtpm, "--version"]).split(",")[0], "kernel": kernel}
     directory = image.where(options, image.libxl_paths(xen))
