@@ -203,6 +203,12 @@ def test_a_front_end_that_lies_is_closed_and_may_come_back(back, lie):
     assert guest.ask(tpm.get_random(4))[tpm.RESULT] == tpm.SUCCESS
 
 
+def test_the_rest_of_a_directory_is_no_device(back):
+    back.put("home/backend/vtpm/7/0/online", "1")
+    assert connected(back, 8).ask(tpm.get_random(4))[tpm.RESULT] == tpm.SUCCESS
+    assert "7/0" not in back.log()
+
+
 def test_when_swtpm_dies_the_guest_is_told_and_the_reason_too(back):
     guest = connected(back, 7)
     back.swtpm.send_signal(signal.SIGSTOP)
