@@ -398,6 +398,9 @@ void back_give_up(const char *why)
 {
 	struct device *device = served;
 
+	/* one that was submitted at the last moment is a command under way too */
+	if (page && !busy)
+		busy = page_take(page, version, &exchange) == TAKEN_COMMAND;
 	if (page && busy && !orphaned) {
 		refuse(&exchange, version, REFUSED_FAILURE);
 		answer();
