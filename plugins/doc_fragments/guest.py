@@ -386,7 +386,7 @@ options:
         type: str
         choices: ["1.2", "2.0"]
       memory:
-        description: Memory of a domain of kind V(stubdom), such as V(96MiB). A change comes with the guest's next start.
+        description: Memory of a domain of kind V(stubdom), such as V(128MiB). A change comes with the guest's next start.
         type: str
   serial:
     description: Where the serial port of an hvm guest goes, such as V(pty).

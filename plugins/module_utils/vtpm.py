@@ -18,7 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest
 KERNEL, RAMDISK = "vtpm-stubdom-linux-kernel", "vtpm-stubdom-linux-rootfs"
 STATE_DIR, STATE_SIZE = "/var/lib/stubdom.xen/vtpm", 16 * MIB
 VERSIONS, NEWEST = ("1.2", "2.0"), "2.0"
-MEMORY = "96MiB"
+MEMORY = "128MiB"  # 96 are too few for Linux 6.1 with its ramdisk (it crashes), 112 are enough
 RUNNING = "running"  # what its own node says when its TPM answers
 VERSION = re.compile(r"(?:\A|\s)vtpm\.version=(\S+)")
 

@@ -5,7 +5,7 @@
 A gate that fails shows its output at once; the others still run, so that one look shows all there is to mend. A gate
 that passes shows its last line. The table at the end says what passed, and in how many seconds. Arguments are names of
 gates, to run only these; `--thorough` has ansible-test use every Python it can find, the contract tests include faults,
-the Molecule scenario run from an empty folder, the simulated hypervisor run under AddressSanitizer, and the contract
+the Molecule scenario run from an empty folder, the C code run under AddressSanitizer, and the contract
 tests run on the embedded host as well. That one takes half an hour of one core, so the others run beside it, and yield.
 """
 
@@ -49,7 +49,7 @@ GATES = (
     Gate("ansible-test", ("python", "tests/check/sanity.py")),
     Gate("changelog", ("antsibull-changelog", "lint")),
     Gate("archive", ("python", "tests/check/archive.py")),
-    Gate("unit", ("pytest", "-n", "2", "tests/unit", "tests/lab"), alone=True),
+    Gate("unit", ("pytest", "-n", "2", "tests/unit", "tests/lab", "tests/vtpm"), alone=True),
     Gate(
         "contract",
         ("pytest", "-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "tests/contract", "--kind", "simulated"),

@@ -1,20 +1,26 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The builder of the stubdomain's image: what it packs can be read back, and what it installed it recognises."""
+"""The builder of images: what it packs can be read back, and what it installed it recognises."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import gzip
 import importlib.util
 import lzma
 import stat
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[2] / "roles" / "stubdom_image" / "files" / "build.py"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+SOURCE = ROLES / "stubdom_image" / "files" / "image.py"
+RECIPES = {role: ROLES / role / "files" / "build.py" for role in ("stubdom_image", "vtpm")}
+NAME = "qemu-stubdom-linux"
 KERNEL, RAMDISK = "qemu-stubdom-linux-kernel", "qemu-stubdom-linux-rootfs"  # the names that libxl (Xen >= 4.14) opens
 FILE, LINK, DIRECTORY = stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777, stat.S_IFDIR | 0o755
 ELF = b"\x7fELF" + bytes(range(256)) * 40
@@ -22,10 +28,10 @@ ELF = b"\x7fELF" + bytes(range(256)) * 40
 
 @pytest.fixture
 def build(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("build", SOURCE)
+    spec = importlib.util.spec_from_file_location("image_under_test", SOURCE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "CACHE", str(tmp_path / "cache" / "image.json"))
+    monkeypatch.setattr(module, "CACHES", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "xen_version", lambda: "4.17")
     return module
 
@@ -98,10 +104,10 @@ def test_the_newest_kernel_comes_first(build):
 
 def installed(build, place):
     entries = {"init": (FILE, b"#!")}, {"qemu": (FILE, b"q")}
-    parts = build.Parts(str(place), str(place / "vmlinuz"), *entries, {"xen": "4.17"})
+    parts = build.Parts(NAME, str(place), str(place / "vmlinuz"), *entries, {"xen": "4.17"})
     place.mkdir(exist_ok=True)
     (place / "vmlinuz").write_bytes(ELF)
-    build.install(parts.directory, build.build(parts, "one"))
+    build.install(NAME, parts.directory, build.build(parts, "one"))
     return place
 
 
@@ -123,7 +129,7 @@ def append(path):
 def test_what_makes_an_image_stale(build, tmp_path, harm, digest, reason):
     place = installed(build, tmp_path / "boot")
     harm(place)
-    assert build.stale(str(place), digest) == reason
+    assert build.stale(NAME, str(place), digest) == reason
 
 
 def test_an_installation_that_fails_leaves_the_old_image_and_nothing_else(build, tmp_path, monkeypatch):
@@ -135,15 +141,15 @@ def test_an_installation_that_fails_leaves_the_old_image_and_nothing_else(build,
 
     monkeypatch.setattr(build, "write", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        build.install(str(place), {build.KERNEL: b"new"})
+        build.install(NAME, str(place), {KERNEL: b"new"})
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
 def test_what_a_killed_build_left_is_cleared(build, tmp_path):
     place = installed(build, tmp_path / "boot")
-    (place / ".qemu-stubdom-killed").mkdir()
-    build.install(str(place), {})
-    assert not list(place.glob(".qemu-stubdom-*"))
+    (place / f".{NAME}-killed").mkdir()
+    build.install(NAME, str(place), {})
+    assert not list(place.glob(f".{NAME}-*"))
 
 
 def options(**changed):
@@ -166,6 +172,30 @@ def test_the_last_result_stands_only_while_nothing_was_touched(build, tmp_path, 
     source = tmp_path / "source"
     source.write_bytes(b"input")
     build.read(str(source))
-    build.remember(options(), {"changed": False})
+    build.remember(NAME, options(), {"changed": False})
     harm(source)
-    assert build.remembered(asked) == ({"changed": False} if known else None)
+    assert build.remembered(NAME, asked) == ({"changed": False} if known else None)
+
+
+def defined(path):
+    """Names that a program defines at its top."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_recipe_takes_no_name_of_the_builder(recipe):
+    """They are one program on the host's standard input, where the second of a name would replace the first."""
+    assert not defined(recipe) & defined(SOURCE)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_builder_and_recipe_are_one_program(recipe):
+    program = "\n\n".join(path.read_text(encoding="utf-8") for path in (SOURCE, recipe))
+    done = subprocess.run([sys.executable, "-", "--help"], input=program, capture_output=True, text=True, check=True)
+    assert "--busybox" in done.stdout

@@ -421,4 +421,5 @@ def main(name, what, asked, gather):
 
 
 # On standard input this and the recipe are one program, and the recipe imports this.
-sys.modules.setdefault("image", sys.modules[__name__])
+if __name__ == "__main__":
+    sys.modules["image"] = sys.modules["__main__"]

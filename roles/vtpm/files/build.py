@@ -14,18 +14,11 @@ import tempfile
 import image
 
 NAME = "vtpm-stubdom-linux"
-# crc32c_generic: what ext4 asks the kernel for by name, which modules.dep does not tell.
+# checksum: what ext4 asks the kernel for by name, which modules.dep does not tell; newer kernels have it built in.
 MODULES = {
-    "base": [
-        "xen-privcmd",
-        "xen-evtchn",
-        "xen-gntdev",
-        "xen-gntalloc",
-        "xenfs",
-        "xen-blkfront",
-        "crc32c_generic",
-        "ext4",
-    ]
+    "base": ["xen-privcmd", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "xen-blkfront"],
+    "checksum": ["crc32c_generic"],
+    "state": ["ext4"],
 }
 APPLETS = [
     "blockdev",
@@ -54,7 +47,8 @@ def compiled(sources, directory):
     """The path of the back end, compiled in a directory; sources: {name: text} of C files and headers."""
     for name, text in sources.items():
         image.write(os.path.join(directory, name), text.encode())
-    image.LOOKED_AT[COMPILER[0]] = image.stamp(os.stat(shutil.which(COMPILER[0]) or COMPILER[0]))
+    compiler = image.first([shutil.which(COMPILER[0])], "a C compiler (package gcc)")
+    image.LOOKED_AT[compiler] = image.stamp(os.stat(compiler))
     units = sorted(name for name in sources if name.endswith(".c"))
     # of the same sources the same bytes: the directory's name must not get in
     image.run([*COMPILER, "-o", "tpmback", *units, *LIBRARIES], cwd=directory)
@@ -84,7 +78,7 @@ def gather(options):
         "state": (stat.S_IFDIR | 0o700, b""),
         **image.programs({"swtpm": swtpm, "mkfs.ext4": mke2fs}),
         **backend(options),
-        **image.modules(kernel, MODULES),
+        **image.modules(kernel, MODULES, optional=["checksum"]),
     }
     versions = {"xen": xen, "swtpm": image.run([swtpm, "--version"]).split(",")[0], "kernel": kernel}
     directory = image.where(options, image.libxl_paths(xen))

@@ -269,7 +269,9 @@ static void act(struct device *device)
 
 static void list(unsigned int domid, unsigned int devid)
 {
+	const struct device new = { .known = true, .listed = true, .domid = domid, .devid = devid };
 	struct device *device, *room = NULL;
+	char text[TEXT];
 
 	for (device = devices; device < devices + DEVICES; device++) {
 		if (device->known && device->domid == domid && device->devid == devid) {
@@ -283,7 +285,10 @@ static void list(unsigned int domid, unsigned int devid)
 		say("front end %u/%u: not served: there are %u others", domid, devid, DEVICES);
 		return;
 	}
-	*room = (struct device){ .known = true, .listed = true, .domid = domid, .devid = devid };
+	/* what is left of a directory is no device; a watch for it would only bring the next look */
+	if (!store_read(back_path(&new, "state"), text, sizeof(text)))
+		return;
+	*room = new;
 	store_watch(front_path(room, "state"));
 }
 
@@ -393,6 +398,9 @@ void back_give_up(const char *why)
 {
 	struct device *device = served;
 
+	/* one that was submitted at the last moment is a command under way too */
+	if (page && !busy)
+		busy = page_take(page, version, &exchange) == TAKEN_COMMAND;
 	if (page && busy && !orphaned) {
 		refuse(&exchange, version, REFUSED_FAILURE);
 		answer();

@@ -63,7 +63,7 @@ enum taken page_take(volatile uint8_t *page, enum tpm_version version, struct ex
 
 	/* swtpm reads on until it has what the header says, and takes a packet of TCG's simulator for an order to change
 	 * the locality: neither gets there, as a header's length is that of the packet. */
-	if (length > room || packet_length(exchange) != length) {
+	if (length < TPM_HEADER || length > room || packet_length(exchange) != length) {
 		refuse(exchange, version, REFUSED_SIZE);
 		return TAKEN_REFUSED;
 	}

@@ -10,8 +10,10 @@
 #include "world.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { STORE, CHANNEL, COMMANDS, CONTROL, SOURCES };
 
@@ -23,6 +25,7 @@ static void serve(void)
 		[COMMANDS] = { .fd = tpm_fd(), .events = POLLIN },
 		[CONTROL] = { .fd = tpm_control_fd(), .events = POLLIN },
 	};
+
 	if (poll(sources, SOURCES, back_patience()) < 0) {
 		if (errno == EINTR)
 			return;
@@ -59,6 +62,8 @@ int main(int count, char **arguments)
 	if (count != 4)
 		fail("usage: tpmback 1.2|2.0 COMMAND_SOCKET CONTROL_SOCKET");
 	version = tpm_version(arguments[1]);
+	/* nobody may be there to empty a domain's console, and who writes to a full one waits */
+	fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK);
 	world_open();
 	why = tpm_open(arguments[2], arguments[3], version);
 	if (why)

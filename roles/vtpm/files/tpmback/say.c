@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BURST 50
 
@@ -23,7 +24,9 @@ void say(const char *format, ...)
 	static long long last;
 	static int left = BURST;
 	long long now = milliseconds() / 1000;
+	char line[256];
 	va_list arguments;
+	int length;
 
 	if (now != last && left < BURST)
 		left++;
@@ -32,11 +35,15 @@ void say(const char *format, ...)
 		return;
 	left--;
 	va_start(arguments, format);
-	fputs("tpmback: ", stdout);
-	vprintf(format, arguments);
-	putchar('\n');
-	fflush(stdout);
+	length = vsnprintf(line, sizeof(line) - 1, format, arguments);
 	va_end(arguments);
+	if (length < 0)
+		return;
+	if ((size_t)length > sizeof(line) - 2)
+		length = sizeof(line) - 2;
+	line[length++] = '\n';
+	/* what the console does not take at once is lost */
+	(void)!write(STDOUT_FILENO, line, (size_t)length);
 }
 
 void fail(const char *format, ...)

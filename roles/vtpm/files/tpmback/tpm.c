@@ -52,7 +52,7 @@ static const char *sent(int fd, const uint8_t *bytes, size_t length)
 	/* it fits in a socket's buffer, as there is never a second one under way */
 	if (send(fd, bytes, length, MSG_NOSIGNAL) == (ssize_t)length)
 		return NULL;
-	return "swtpm takes no commands";
+	return errno == EPIPE || errno == ECONNRESET ? "swtpm has ended" : "swtpm takes no commands";
 }
 
 /* Something to read, or the end of the other side. */

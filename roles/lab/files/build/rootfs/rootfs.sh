@@ -9,8 +9,8 @@ packages=$(sed -e '/^#/d' -e "s/@XEN@/$LAB_XEN/" "$here/packages" | paste -sd,)
 
 # Documentation, and drivers of hardware that QEMU's machine does not have, are most of the bytes.
 unwanted=(/usr/share/{man,doc,info,locale}/'*')
-# Of the compiler, the optimiser of whole programs and libraries to link statically with.
-unwanted+=('/usr/lib/gcc/*/*/lto'{1,-wrapper} '/usr/lib/gcc/*/*/lib*san.a' '/usr/lib/*/libxen*.a')
+# Of the compiler, the optimiser of whole programs, and libraries to link statically with.
+unwanted+=('/usr/lib/gcc/*/*/lto'{1,-wrapper} '/usr/bin/*lto-dump*' '/usr/lib/gcc/*/*/lib*san.a' '/usr/lib/*/libxen*.a')
 for modules in /lib/modules /usr/lib/modules; do
   unwanted+=("$modules"/'*'/kernel/sound/'*'
     "$modules"/'*'/kernel/drivers/{gpu,media,infiniband,isdn,staging,net/wireless,net/ethernet,iio,comedi}/'*')
