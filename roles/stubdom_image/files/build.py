@@ -53,6 +53,7 @@ APPLETS = [
     "sh",
     "sleep",
     "sort",
+    "stty",
     "swapon",
     "tail",
     "timeout",
@@ -63,6 +64,8 @@ APPLETS = [
 XENSTORE_TOOLS = ["xenstore-list", "xenstore-read", "xenstore-write"]
 PART = 1 << 20
 DIRECTORIES = ["dev", "proc", "proc/xen", "run", "sys", "tmp"]
+# What an image is able to do beyond running a guest, for those who look at its manifest: save and restore the guest.
+ABLE = ["save"]
 # Of QEMU's data: option ROMs of the display adapters and NICs, and what -vnc needs. The BIOS comes from hvmloader.
 QEMU_DATA = ["vgabios*.bin", "kvmvapic.bin", "efi-*.rom", "keymaps/*"]
 # gzip, xz, zstd: what a bzImage's payload and a module's file are packed with on the distributions that ship Xen.
@@ -245,6 +248,63 @@ def qemu_data(qemu):
     return entries
 
 
+# int ftruncate(int fd, off_t length): the system call, but success for what cannot be truncated, such as a terminal. A host
+# has no compiler, and this is all that one would be needed for.
+NO_TRUNCATE = bytes.fromhex(
+    "b84d000000"  # mov  $SYS_ftruncate, %eax
+    "0f05"  # syscall
+    "83f8ea"  # cmp  $-EINVAL, %eax
+    "7406"  # je   done
+    "4899"  # cqto
+    "4889d0"  # mov  %rdx, %rax: 0, or -1 for any other error
+    "c3"  # ret
+    "31c0"  # done: xor %eax, %eax
+    "c3"  # ret
+)
+
+
+PAGE = 0x1000
+
+
+def shared_object(code, names):
+    """An ELF shared object for x86-64 that has one function under some names, for LD_PRELOAD (System V ABI, gABI 4.1).
+
+    All of it is one segment to read and execute. The dynamic section is once more in one of its own, a page further on: the
+    loader of a glibc before 2.35 writes into it.
+    """
+    text = 64 + 56 * 4
+    symbols = aligned(text + len(code))
+    hashes = symbols + 24 * (len(names) + 1)
+    strings = hashes + 4 * (len(names) + 4)
+    place = aligned(strings + sum(len(name) + 1 for name in names) + 1)
+    tags = {4: hashes, 5: strings, 6: symbols, 10: place - strings, 11: 24, 0: 0}  # DT_HASH, STRTAB, SYMTAB, STRSZ, SYMENT
+    dynamic = b"".join(struct.pack("<QQ", *tag) for tag in tags.items())
+    segments = [  # PT_LOAD twice, PT_DYNAMIC, PT_GNU_STACK: type, flags, offset, address, length, alignment
+        (1, 5, 0, 0, place, PAGE),
+        (1, 6, place, place + PAGE, len(dynamic), PAGE),
+        (2, 6, place, place + PAGE, len(dynamic), 8),
+        (0x6474E551, 6, 0, 0, 0, 16),
+    ]
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 62, 1, 0, 64, 0, 0, 64, 56, len(segments), 64, 0, 0)
+    table = b"".join(struct.pack("<IIQQQQQQ", k, flags, at, to, to, size, size, fit) for k, flags, at, to, size, fit in segments)
+    made = (header + table + code).ljust(symbols, b"\0") + symbol_tables(names, text, len(code))
+    return made.ljust(place, b"\0") + dynamic
+
+
+def aligned(offset, to=8):
+    return -(-offset // to) * to
+
+
+def symbol_tables(names, address, size):
+    """The symbols, global functions all of one address; their hash table with a single bucket; and their names."""
+    symbols, strings = bytes(24), b"\0"
+    for name in names:
+        symbols += struct.pack("<IBBHQQ", len(strings), 0x12, 0, 1, address, size)
+        strings += name.encode() + b"\0"
+    count = len(names) + 1
+    return symbols + struct.pack(f"<{count + 3}I", 1, count, 1, 0, *range(2, count), 0) + strings
+
+
 def skeleton(init):
     entries = dict.fromkeys(DIRECTORIES, (stat.S_IFDIR | 0o755, b""))
     entries["dev/console"] = (stat.S_IFCHR | 0o600, b"")
@@ -272,10 +332,12 @@ def gather(options):
     )
     busybox = first([options.busybox], "busybox (package busybox-static)")
     tools = {name: first([shutil.which(name)], f"{name} (package xenstore-utils)") for name in XENSTORE_TOOLS}
+    chrt = first([shutil.which("chrt")], "chrt (package util-linux)")
     kernel = kernel_version(options.kernel)
     # What init needs to unpack the rest, and to say so when that fails.
     early = {**skeleton(options.init), **programs({"busybox": busybox, **tools}), **applets(busybox)}
-    late = {**programs({"qemu": qemu, "vchan-socket-proxy": proxy}), **qemu_data(qemu), **modules(kernel)}
+    late = {**programs({"qemu": qemu, "vchan-socket-proxy": proxy, "chrt": chrt}), **qemu_data(qemu), **modules(kernel)}
+    late["lib/no-truncate.so"] = (stat.S_IFREG | 0o755, shared_object(NO_TRUNCATE, ["ftruncate", "ftruncate64"]))
     late = with_parents({path: entry for path, entry in late.items() if path not in early})
     versions = {"xen": xen, "qemu": run([qemu, "--version"]).splitlines()[0], "kernel": kernel}
     return Parts(directory, f"/boot/vmlinuz-{kernel}", early, late, versions)
@@ -409,7 +471,7 @@ def build(parts, digest):
     """The files to install by name; the manifest last, so that it never stands beside files older than itself."""
     files = {KERNEL: vmlinux(read(parts.kernel)), RAMDISK: ramdisk(parts.early, parts.late)}
     sums = {name: sha256(data) for name, data in files.items()}
-    manifest = {"digest": digest, "versions": parts.versions, "sha256": sums}
+    manifest = {"digest": digest, "versions": parts.versions, "able": ABLE, "sha256": sums}
     return {**files, MANIFEST: json.dumps(manifest, indent=1).encode() + b"\n"}
 
 
