@@ -35,6 +35,7 @@ def guest_of(state: State, wanted: Optional[Guest]) -> dict[str, Any]:
     return {
         "spec": {**masked(to_options(spec)), **({"autostart": True} if state.autostart else {})} if spec else {},
         "state": state.word,
+        "saved": state.saved.path if state.saved else None,
         "domid": state.domain.domid if state.domain else None,
         "uuid": state.domain.uuid if state.domain else (spec.uuid if spec else None),
         "stubdom": stubdom_of(state),
