@@ -31,6 +31,7 @@ HEADER = (
     "Reason-Code\tSecurity Label"
 )
 ERROR = "libxl: error:"
+MAKE = (["xl", "create", "-p"], ["xl", "restore", "-p"])
 A_STEP = 0.01  # seconds that anything takes at least
 
 
@@ -49,6 +50,7 @@ class Behaviour:
     ignores_shutdown: bool = False
     ends_with: str = "-"  # the reason with which it answers one: - power off, r reboot
     unpause_works: bool = True
+    disk_full: bool = False  # there is no room for its memory
     lets_go: bool = True  # the guest gives a device back when it is asked to
 
 
@@ -122,7 +124,7 @@ class Machine:
     kill_create_at: Optional[int] = None  # the step of `xl create` at which it is killed
 
     def step_taken(self, process):
-        if process.log is None and process.argv[:3] == ["xl", "create", "-p"] and process.steps == self.kill_create_at:
+        if process.log is None and process.argv[:3] in MAKE and process.steps == self.kill_create_at:
             process.kill(9)
 
     def name_of(self, domid):
@@ -264,7 +266,7 @@ def create(machine, own, config, values, paused):
 
 
 def path_of(process):
-    return next(word for word in process.argv if word.endswith(".cfg"))
+    return process.argv[-1]
 
 
 def next_behaviour(machine, name):
@@ -396,6 +398,8 @@ def monitor(machine, parent, domid, path):
         if domid not in ended or domain.dying:
             return 0
         yield 0.1
+        if domain.reason == "s":  # xl_vmcontrol.c: handle_domain_death
+            return 0
         event = {"-": "on_poweroff", "r": "on_reboot", "c": "on_crash"}[domain.reason]
         action = config.get(event, "restart" if event == "on_reboot" else "destroy")
         if action == "preserve":
