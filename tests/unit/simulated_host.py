@@ -31,6 +31,7 @@ FILES = {
     "/images/disk.img": "disk",
     f"{FIRMWARE}/qemu-stubdom-linux-kernel": "kernel",
     f"{FIRMWARE}/qemu-stubdom-linux-rootfs": "ramdisk",
+    f"{FIRMWARE}/qemu-stubdom-linux.json": '{"able": ["save"]}',
 }
 NEVER_MUTATES = (["xl", "list"], ["xl", "info"], ["xl", "vcpu-list"])
 

@@ -50,6 +50,7 @@ class Behaviour:
     ignores_shutdown: bool = False
     ends_with: str = "-"  # the reason with which it answers one: - power off, r reboot
     unpause_works: bool = True
+    stubdom_saves: bool = True  # its image can save, and says so
     disk_full: bool = False  # there is no room for its memory
     lets_go: bool = True  # the guest gives a device back when it is asked to
 
@@ -379,6 +380,8 @@ def script_stubdomain(machine, guest, domid, stub, behaviour):
             machine.hypervisor.shut_down(stub, behaviour.stubdom_end)
 
     if behaviour.stubdom_ready is not None:
+        if behaviour.stubdom_saves:
+            machine.tree.put(f"/local/domain/{stub}/data/stubdom-save", "1", owner=stub)
         machine.timeline.after(behaviour.stubdom_ready, report)
         if behaviour.qmp_proxy:
             machine.timeline.after(behaviour.stubdom_ready + 0.4, proxy)
