@@ -257,8 +257,9 @@ class Walk:
             file = memory.memory_of(self.state)
             await self._made_by(["restore", "-p", file.path], file.uuid)
         except XenError as error:
-            code = "restore_failed" if error.code == "create_failed" else error.code
-            raise XenError(code, error.msg.replace("create it", "restore it"), error.evidence, error.hint) from error
+            if error.code != "create_failed":
+                raise
+            raise XenError("restore_failed", error.msg.replace("create it", "restore it"), error.evidence, error.hint) from error
 
     async def _save(self) -> None:
         await memory.save(self.host, self.state, self._until_gone)

@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gzip
 import importlib.util
+import json
 import lzma
+import platform
 import stat
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,3 +174,35 @@ def test_the_last_result_stands_only_while_nothing_was_touched(build, tmp_path, 
     build.remember(options(), {"changed": False})
     harm(source)
     assert build.remembered(asked) == ({"changed": False} if known else None)
+
+
+# What a program sees that truncates a pipe, a file of four bytes, and what is neither: it has the library preloaded.
+TRUNCATES = """
+import os, tempfile
+reader, writer = os.pipe()
+os.ftruncate(writer, 0)
+file = tempfile.TemporaryFile()
+os.write(file.fileno(), b"four")
+os.ftruncate(file.fileno(), 1)
+assert os.fstat(file.fileno()).st_size == 1
+try:
+    os.ftruncate(9999, 0)
+except OSError:
+    print("as it should")
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is for x86-64, as Xen's stubdomains are")
+def test_what_cannot_be_truncated_may_be_with_the_library_that_is_built_without_a_compiler(build, tmp_path):
+    library = tmp_path / "no-truncate.so"
+    library.write_bytes(build.shared_object(build.NO_TRUNCATE, ["ftruncate", "ftruncate64"]))
+    argv = [sys.executable, "-c", TRUNCATES]
+    plain = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert f"[Errno {errno.EINVAL}]" in plain.stderr
+    preloaded = subprocess.run(argv, env={"LD_PRELOAD": str(library)}, capture_output=True, text=True, check=False)
+    assert (preloaded.stdout, preloaded.stderr) == ("as it should\n", "")
+
+
+def test_the_manifest_says_that_guests_can_be_saved(build, tmp_path):
+    place = installed(build, tmp_path / "boot")
+    assert json.loads((place / build.MANIFEST).read_text())["able"] == ["save"]
