@@ -59,6 +59,8 @@ def reread(host: Any, state: State) -> State:
     bare = replace(
         state, stored=stored, autostart=bool(host.linked(auto_path(state.name))), word=word, saved=None, spent=(), foreign=None
     )
+    if state.domain is None:  # what was told of it was in its saved file
+        bare = replace(bare, config=None, live=None)
     return with_saved(bare, saved_files(host, state.name, host.find(f"{SAVE_DIR}/*")))
 
 

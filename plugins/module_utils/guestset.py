@@ -107,7 +107,7 @@ async def _fits(host: Any, decided: Mapping[str, Decided], states: Mapping[str, 
 
 
 def _creates(decision: Decision) -> bool:
-    return any(planned.step == "create" for planned in decision.plan.steps)
+    return any(planned.step in ("create", "restore") for planned in decision.plan.steps)
 
 
 def _digest(decided: Mapping[str, Decided]) -> str:
