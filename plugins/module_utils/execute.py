@@ -94,6 +94,7 @@ class Walk:
         self.host, self.given, self.policy, self.name = host, given, policy, str(given.name)
         self.domains = domains
         self.proof: Optional[Proof] = None
+        self.limit = policy.ready_timeout  # seconds from the beginning of a start until the chain has to hold
         self.made: Optional[str] = None  # the uuid of a domain that this walk created
         self.links: tuple[dict[str, Any], ...] = ()
         self.gate: Optional[Gate] = None
@@ -236,6 +237,7 @@ class Walk:
         await self._until_gone({domain.domid for domain in self.state.leftovers})
 
     async def _create(self) -> None:
+        self.limit = self.policy.ready_timeout
         await self._made_by(["create", "-p", config_path(self.name)], str(self.decision.wanted and self.decision.wanted.uuid))
 
     async def _made_by(self, words: Sequence[str], uuid: str) -> None:
@@ -243,7 +245,7 @@ class Walk:
         gate = self.gate = await self._gate(uuid, from_the_start=True)
         self.made, gate.xl_at_work = gate.uuid, True
         try:
-            done = await self.host.run(["xl", *words], self.policy.ready_timeout, gate)
+            done = await self.host.run(["xl", *words], self.limit, gate)
         except XenError as error:
             raise await explained(self.host, self.name, self._of_time(gate, error)) from error
         finally:
@@ -255,6 +257,7 @@ class Walk:
         """Made as it was saved, whatever its description says now, and held: its chain is awaited like that of a new one."""
         try:
             file = memory.memory_of(self.state)
+            self.limit = self.policy.ready_timeout + memory.seconds_to_read(file)
             await self._made_by(["restore", "-p", file.path], file.uuid)
         except XenError as error:
             if error.code != "create_failed":
@@ -273,7 +276,7 @@ class Walk:
     def _of_time(self, gate: Gate, error: XenError) -> XenError:
         """libxl that gave up, out of time or for a reason of its own, destroys the stubdomain: it looks as if it had died."""
         if error.code == "program_timeout":
-            return gate.failure("readiness_timeout", f"did not come up within {self.policy.ready_timeout:g} s")
+            return gate.failure("readiness_timeout", f"did not come up within {self.limit:g} s")
         said = str(error.evidence.get("said", "")) if isinstance(error.evidence, dict) else ""
         if TIMED_OUT in said or (error.code == "reporter_died" and GAVE_UP in said):
             return self._create_failed(gate, said, 3)
@@ -295,7 +298,7 @@ class Walk:
         if gate is None or (gate.uuid, gate.device_model) != (uuid, self._device_model()):
             gate = await self._gate(uuid)
         try:
-            self.proof = await gate.wait(self.host.now() + max(0.0, self.policy.ready_timeout - (self.host.now() - gate.started)))
+            self.proof = await gate.wait(self.host.now() + max(0.0, self.limit - (self.host.now() - gate.started)))
         except XenError as error:
             raise await explained(self.host, self.name, error) from error
         finally:

@@ -14,11 +14,12 @@ from typing import Any, Callable, NoReturn
 
 from ansible_collections.stubdom.xen.plugins.module_utils.again import own_domids, these
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, look
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import KEPT, PART, SAVE_DIR, USED, Saved, place
 
-PATIENCE, RATE = 180.0, 1 << 20  # seconds for libxl's own waits, and bytes a second that a disk takes at least
+PATIENCE, RATE = 180.0, 4 << 20  # seconds for libxl's own waits, and bytes a second that a disk takes at least
 # xl resumes a guest that it could not save, also one that was suspended for another xl. It has no command for only that
 # before 4.20, so it is given no room to write in: the shell's limit is in blocks of 512 bytes, enough for the file's head.
 RESUME = ("sh", "-c", 'ulimit -f 128; trap "" XFSZ; exec xl save "$0" "$1"')
@@ -40,6 +41,11 @@ def memory_of(state: State) -> Saved:
     if state.saved is None:
         raise _gone(state)
     return state.saved
+
+
+def seconds_to_read(file: Saved) -> float:
+    """How much longer than a new guest a restored one may take to come up."""
+    return int(at(file.config, "b_info.max_memkb") or 0) * 1024 / RATE
 
 
 async def save(host: Any, state: State, until_gone: Callable[[set[int]], Awaitable[None]]) -> None:
