@@ -41,6 +41,7 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
         return Decision(None, None, planning.make(policy, state, None, (), (), None))
     _whole_adoption(given, state)
     wanted = intent.complete(given, state, host.machine_id(), policy.compare)
+    saving.refuse_uuid(state, wanted)
     text, path = intent.text_of(wanted, state)
     if state.word in GONE and state.stored is None:
         rules.check_new(wanted)

@@ -16,7 +16,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import admission
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import FIRMWARE_DIRS, State, info
-from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
 
 IMAGE_MANIFEST = "qemu-stubdom-linux.json"  # role stubdom_image writes it beside the image
@@ -79,13 +79,23 @@ def _cannot_save(state: State, why: str, hint: str = "state: halted shuts it dow
     return XenError("cannot_save", f"guest {state.name}: it cannot be saved: {why}", {"state": state.word}, hint)
 
 
+def refuse_uuid(state: State, wanted: Guest) -> None:
+    """Raises XenError(saved_of_another) where a saved guest is described with another UUID than its memory is of."""
+    if state.word == "saved" and state.saved is not None and wanted.uuid != state.saved.uuid:
+        raise _of_another(state, state.saved)
+
+
 def _refuse_another(goal: str, state: State) -> None:
-    if state.foreign is None or state.saved is not None or state.domain is not None or goal not in ("running", "paused", "saved"):
-        return
-    raise XenError(
+    alone = state.saved is None and state.domain is None
+    if state.foreign is not None and alone and goal in ("running", "paused", "saved"):
+        raise _of_another(state, state.foreign)
+
+
+def _of_another(state: State, file: Saved) -> XenError:
+    return XenError(
         "saved_of_another",
-        f"guest {state.name}: there is saved memory of another guest of this name, with UUID {state.foreign.uuid}",
-        {"file": state.foreign.path, "says": at(state.foreign.config, "c_info.uuid")},
+        f"guest {state.name}: there is saved memory of another guest of this name, with UUID {file.uuid}",
+        {"file": file.path, "says": at(file.config, "c_info.uuid")},
         "give the guest the uuid that the file is of, or move the file away",
     )
 

@@ -191,6 +191,8 @@ def test_memory_of_a_guest_that_somebody_started_anew_is_never_used(host):
 def test_the_memory_of_another_uuid_is_refused(host):
     task(host, PVH)
     saved(host, PVH)
+    another = "00000000-0000-0000-0000-000000000001"
+    assert failure(host, PVH, uuid=another).code == "saved_of_another"
     path = files(host)[0]
     host.files[f"{SAVE_DIR}/web.00000000-0000-0000-0000-000000000001.save"] = host.files.pop(path)
     assert failure(host, PVH).code == "saved_of_another"
