@@ -285,9 +285,12 @@ def _has_to_queue(state: State, text: Optional[str], steps: Sequence[Planned], p
 
     The monitor knows the guest as it was made, unless it is given another text (xl_vmcontrol.c: reload_domain_config).
     """
-    if text is None or state.live is None or state.word not in LIVES or state.queued == text:
+    names = [step.step for step in steps]
+    restored = "restore" in names
+    if text is None or state.live is None or not (restored or state.word in LIVES) or state.queued == text:
         return False
-    ends = any(step.step in ("shutdown", "discard", "clear") for step in steps)
+    since = names[names.index("restore") :] if restored else names
+    ends = any(name in ("shutdown", "discard", "clear") for name in since)
     forgets = any(step.field in PLACES for step in steps)
     return not ends and (state.live.on_reboot or "") in RESTARTS and (bool(pending) or state.queued is not None or forgets)
 

@@ -87,7 +87,7 @@ def refuse_uuid(state: State, wanted: Guest) -> None:
 
 def _refuse_another(goal: str, state: State) -> None:
     alone = state.saved is None and state.domain is None
-    if state.foreign is not None and alone and goal in ("running", "paused", "saved"):
+    if state.foreign is not None and alone and goal in ("running", "paused", "saved", "absent"):
         raise _of_another(state, state.foreign)
 
 

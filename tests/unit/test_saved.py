@@ -60,6 +60,17 @@ def test_restored_and_held_its_file_is_used_as_well(host):
     assert steps(task(host, PVH)) == ["await", "unpause"]
 
 
+def test_what_is_described_meanwhile_waits_until_it_runs_and_then_for_its_restart(host):
+    task(host, PVH)
+    saved(host, PVH)
+    other = {**PVH, "memory": "144MiB", "cmdline": "other"}
+    assert [item["field"] for item in task(host, other, state="saved")["pending"]] == ["memory", "cmdline"]
+    settle(host, other, state="saved")
+    back = task(host, other)
+    assert (steps(back), [item["field"] for item in back["pending"]]) == ([*RESTORED, "resize", "queue"], ["cmdline"])
+    settle(host, other)
+
+
 @pytest.mark.parametrize("state", ["halted", "absent"])
 def test_memory_is_dropped_only_by_an_explicit_wish(host, state):
     task(host, PVH)
