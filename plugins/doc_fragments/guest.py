@@ -27,11 +27,14 @@ options:
       - V(running) means running when the task ends. A guest that shut itself down is started again, unless
         O(on_poweroff=preserve).
       - V(paused) means made, ready, and held.
+      - V(saved) means that the guest's memory is in a file and that it has no domain; V(running) restores it then, once. A
+        guest that does not run has no memory to save, and is refused. V(halted) and V(absent) would lose what is in the
+        file, and need O(shutdown.force=true) for that.
       - V(halted) means that the guest has its file and no domain.
       - V(present) means that the guest has its file, and whether it runs is left alone.
       - V(absent) means neither domain nor file. Disks are never removed.
     type: str
-    choices: [running, paused, halted, present, absent]
+    choices: [running, paused, saved, halted, present, absent]
     default: running
   uuid:
     description: The guest's UUID. One is made from host and name where none is given or known.

@@ -77,6 +77,14 @@ def check(facts: Facts, guest: Guest, state: State, more: int = 0) -> None:
     _check_memory(facts, guest, state, more)
 
 
+def check_restore(facts: Facts, guest: Guest, state: State) -> None:
+    """Raises XenError for what this host lacks for a guest that is made from its saved memory, just as it was."""
+    _check_identity(guest, state.domains)
+    _check_files(facts, guest, "disks")
+    _check_stubdom_files(facts, guest)
+    _check_memory(facts, guest, state, 0)
+
+
 def check_described(about: HostInfo, guest: Guest, state: State) -> None:
     """Raises XenError for what could never be started here: found out when the file is written, not at the next boot."""
     _check_versions(about, guest)

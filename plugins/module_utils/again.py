@@ -14,7 +14,16 @@ from typing import Any
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, parse_list
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import NO_DOM0, State, auto_path, look, read_stored
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
+    NO_DOM0,
+    State,
+    auto_path,
+    look,
+    read_stored,
+    saved_files,
+    with_saved,
+)
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
 
 NOT_THERE = "does not exist"  # xl_list.c, main_list
 
@@ -47,7 +56,12 @@ def reread(host: Any, state: State) -> State:
     """The guest after only its files have changed."""
     stored = read_stored(host, state.name)
     word = state.word if state.domain is not None else ("halted" if stored else "absent")
-    return replace(state, stored=stored, autostart=bool(host.linked(auto_path(state.name))), word=word)
+    bare = replace(
+        state, stored=stored, autostart=bool(host.linked(auto_path(state.name))), word=word, saved=None, spent=(), foreign=None
+    )
+    if state.domain is None:  # what was told of it was in its saved file
+        bare = replace(bare, config=None, live=None)
+    return with_saved(bare, saved_files(host, state.name, host.find(f"{SAVE_DIR}/*")))
 
 
 async def look_since(host: Any, name: str, domains: tuple[Domain, ...]) -> State:

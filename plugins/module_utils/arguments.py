@@ -158,7 +158,7 @@ GUEST: dict[str, Any] = {
 }
 
 POLICY: dict[str, Any] = {
-    "state": _text(choices=["running", "paused", "halted", "present", "absent"], default="running"),
+    "state": _text(choices=["running", "paused", "saved", "halted", "present", "absent"], default="running"),
     "disruption": _text(choices=["none", "hotplug", "reboot", "recreate"], default="hotplug"),
     "ready": {
         "type": "dict",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules, saving, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -42,6 +42,7 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
     _whole_adoption(given, state)
     wanted = intent.complete(given, state, host.machine_id(), policy.compare)
     _starts_with_its_tpm(given, policy, state, wanted)
+    saving.refuse_uuid(state, wanted)
     text, path = intent.text_of(wanted, state)
     if state.word in GONE and state.stored is None:
         rules.check_new(wanted)
@@ -55,6 +56,7 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
 async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: Plan) -> None:
     """Raises XenError for what this host cannot give the guest, before anything of the plan is done."""
     names = {step.step for step in plan.steps}
+    await saving.admit(host, state, names)
     more = await _tpm_needs(host, policy, state, names)
     if names & {"create", "queue"}:  # of a text that cannot be built, xl's monitor would lose the guest at its next reboot
         return admission.check(await admission.gather(host, wanted), wanted, state, more)

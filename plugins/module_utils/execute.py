@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Callable, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, rules, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, memory, rules, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import REPORTS, kind_of
@@ -34,8 +35,9 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import PART
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options
-from ansible_collections.stubdom.xen.plugins.module_utils.steps import CHANGES, GONE, STEPS, THERE, Planned, Step
+from ansible_collections.stubdom.xen.plugins.module_utils.steps import CHANGES, GONE, NO_DOMAIN, STEPS, THERE, Planned, Step
 from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import is_one, state_path
 
@@ -49,7 +51,15 @@ PAGES_PAUSE, PAGES_PAUSE_MAX = 0.05, 1.0  # seconds between two looks at it, gro
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
-MONITORED = ("absent", "halted", "half_made", "shutdown", "crashed")  # where xl may be about to do something of its own
+MONITORED = (
+    "absent",
+    "halted",
+    "saved",
+    "half_made",
+    "shutdown",
+    "crashed",
+    "suspended",
+)  # where xl may be about to do something of its own
 PLUG = STEPS["await"]._replace(after=GONE)  # what awaiting comes to where that is in vain and force is allowed
 RETRIED = ("readiness_timeout",)  # what more time may cure
 
@@ -85,6 +95,7 @@ class Walk:
         self.host, self.given, self.policy, self.name = host, given, policy, str(given.name)
         self.domains = domains
         self.proof: Optional[Proof] = None
+        self.limit = policy.ready_timeout  # seconds from the beginning of a start until the chain has to hold
         self.made: Optional[str] = None  # the uuid of a domain that this walk created
         self.links: tuple[dict[str, Any], ...] = ()
         self.serving = False  # whether this walk had the domain of the guest's TPM made
@@ -94,6 +105,8 @@ class Walk:
             "create": self._create, "await": self._await, "unpause": self._unpause, "pause": self._pause,
             "shutdown": self._shutdown, "discard": self._destroy, "forget": self._forget, "queue": self._queue,
             "serve": self._serve, "report": self._report, "release": self._release, "purge": self._purge,
+            "save": self._save, "restore": self._restore, "resume": self._resume,
+            **{act.__name__: partial(self._filed, act) for act in (memory.keep, memory.spend, memory.tidy, memory.drop)},
         }  # fmt: skip
 
     async def run(self) -> dict[str, Any]:
@@ -157,7 +170,7 @@ class Walk:
             return reread(self.host, self.state)
         if (row.name == "await" and self.state.word in row.after) or row.name in CHANGES:
             return self.state  # the proof says more than a look would, and a change ends with one
-        if row.after != GONE:  # a domain that went may have come back under another number
+        if row.after not in (GONE, NO_DOMAIN):  # a domain that went may have come back under another number
             known = own_domids(self.state) | (self.gate.domids() if self.gate else set())
             state = await look_again(self.host, self.state, known)
             if state.word in row.after:
@@ -185,15 +198,19 @@ class Walk:
     async def _settled(self) -> State:
         """The guest once no xl is at work on it: a killed task leaves one, and a monitor clears or restarts a guest."""
         began, state = self.host.now(), await self._first_look()
-        while state.word in MONITORED:
+        while state.word in MONITORED or _being_saved(state):
             # A monitor that did nothing for so long will not: its domain may be one that xenstored has forgotten.
-            limit = began + (self.policy.ready_timeout if state.word == "half_made" else MONITOR_PATIENCE)
-            pids = self._makers()
+            patient = state.word in ("half_made", "suspended") or _being_saved(state)
+            limit = began + (self.policy.ready_timeout if patient else MONITOR_PATIENCE)
+            pids = [*self._makers(state), *self._savers(state)]
             if not pids or self.host.now() >= limit:
                 break
             await self.host.await_exit(pids, min(limit, self.host.now() + MONITOR_PATIENCE))
             state = await look(self.host, self.name)
         # One that ended between the look and the search for it has cleared what was seen.
+        if state.word == "suspended" and self._savers(state):
+            hint = "wait for that xl to end, or end it, and run again"
+            raise XenError("locked", f"guest {self.name}: another xl saves or migrates it", {"pids": self._savers(state)}, hint)
         ending = state.word in MONITORED and any(d.name in (self.name, *NAMELESS) for d in state.domains)
         return await look(self.host, self.name) if ending else state
 
@@ -244,12 +261,15 @@ class Walk:
         await self._until_gone({domain.domid for domain in self.state.leftovers})
 
     async def _create(self) -> None:
+        self.limit = self.policy.ready_timeout
+        await self._made_by(["create", "-p", config_path(self.name)], str(self.decision.wanted and self.decision.wanted.uuid))
+
+    async def _made_by(self, words: Sequence[str], uuid: str) -> None:
         """`xl create -p`, with an eye on the chain: libxl itself would notice a dead stubdomain only after 30 s."""
-        uuid = str(self.decision.wanted and self.decision.wanted.uuid)
         gate = self.gate = await self._gate(uuid, self._device_model(), from_the_start=True)
         self.made, gate.xl_at_work = gate.uuid, True
         try:
-            done = await self.host.run(["xl", "create", "-p", config_path(self.name)], self.policy.ready_timeout, gate)
+            done = await self.host.run(["xl", *words], self.limit, gate)
         except XenError as error:
             raise await explained(self.host, self.name, self._of_time(gate, error)) from error
         finally:
@@ -257,10 +277,30 @@ class Walk:
         if done.rc != 0:
             raise await explained(self.host, self.name, self._create_failed(gate, done.err, done.rc))
 
+    async def _restore(self) -> None:
+        """Made as it was saved, whatever its description says now, and held: its chain is awaited like that of a new one."""
+        try:
+            file = memory.memory_of(self.state)
+            self.limit = self.policy.ready_timeout + memory.seconds_to_read(file)
+            await self._made_by(["restore", "-p", file.path], file.uuid)
+        except XenError as error:
+            if error.code != "create_failed":
+                raise
+            raise XenError("restore_failed", error.msg.replace("create it", "restore it"), error.evidence, error.hint) from error
+
+    async def _save(self) -> None:
+        await memory.save(self.host, self.state, self._until_gone)
+
+    async def _resume(self) -> None:
+        await memory.resume(self.host, self.state)
+
+    async def _filed(self, act: Callable[[Any, State], None]) -> None:
+        act(self.host, self.state)
+
     def _of_time(self, gate: Gate, error: XenError) -> XenError:
         """libxl that gave up, out of time or for a reason of its own, destroys the stubdomain: it looks as if it had died."""
         if error.code == "program_timeout":
-            return gate.failure("readiness_timeout", f"did not come up within {self.policy.ready_timeout:g} s")
+            return gate.failure("readiness_timeout", f"did not come up within {self.limit:g} s")
         said = str(error.evidence.get("said", "")) if isinstance(error.evidence, dict) else ""
         if TIMED_OUT in said or (error.code == "reporter_died" and GAVE_UP in said):
             return self._create_failed(gate, said, 3)
@@ -282,7 +322,7 @@ class Walk:
         if gate is None or (gate.uuid, gate.device_model) != (uuid, self._device_model()):
             gate = await self._gate(uuid, self._device_model())
         try:
-            self.proof = await gate.wait(self.host.now() + max(0.0, self.policy.ready_timeout - (self.host.now() - gate.started)))
+            self.proof = await gate.wait(self.host.now() + max(0.0, self.limit - (self.host.now() - gate.started)))
         except XenError as error:
             raise await explained(self.host, self.name, error) from error
         finally:
@@ -400,8 +440,14 @@ class Walk:
 
     # --- small things
 
-    def _makers(self) -> list[int]:
-        found: list[int] = self.host.makers(config_path(self.name), f"{LOG_DIR}/xl-{self.name}.log")
+    def _makers(self, state: Optional[State] = None) -> list[int]:
+        """The xl processes that make the guest: all of them where its state tells from which saved memory it may be made."""
+        paths = [config_path(self.name), *([state.saved.path] if state and state.saved else [])]
+        log = f"{LOG_DIR}/xl-{self.name}.log"
+        return sorted({pid for path in paths for pid in self.host.makers(path, log)})
+
+    def _savers(self, state: State) -> list[int]:
+        found: list[int] = self.host.savers(state.domain.domid, self.name) if state.domain else []
         return found
 
     def _domain(self) -> Domain:
@@ -452,6 +498,8 @@ class Walk:
     async def _clear_failed_start(self, error: XenError) -> None:
         """Destroys what this walk made and could not finish, unless it is to be kept. Says in the error what is left."""
         state = await look(self.host, self.name)
+        if state.word == "paused" and state.spent and state.domain is not None and state.domain.uuid == self.made:
+            memory.unspend(self.host, state)
         mine = state.domain is not None and state.domain.uuid == self.made and state.word in THERE
         silent = is_one(self.decision.wanted) and not state.reports  # it runs, and is not what it is for
         if mine and (silent or state.word != "running") and self.policy.on_failure == "destroy":
@@ -466,6 +514,11 @@ class Walk:
         if isinstance(error.evidence, dict) and self.made is not None:
             after = await look(self.host, self.name)
             error.evidence["left"] = {"state": after.word, "leftovers": [d.name for d in after.leftovers]}
+
+
+def _being_saved(state: State) -> bool:
+    """Whether a task may have been killed over it, and its xl still be at work."""
+    return state.domain is not None and any(path.endswith(f".{PART}") for path in state.spent)
 
 
 def _last_line(text: str) -> str:

@@ -94,7 +94,7 @@ def _refuse(decided: Mapping[str, Decided]) -> None:
 
 async def _fits(host: Any, members: Sequence[Member], decided: Mapping[str, Decided], states: Mapping[str, State]) -> None:
     """Each guest alone was held against the host already; here the set is: its memory, and that no two are one."""
-    starting = {n: d.wanted for n, d in decided.items() if isinstance(d, Decision) and d.wanted and _does(d, "create")}
+    starting = {n: d.wanted for n, d in decided.items() if isinstance(d, Decision) and d.wanted and _does(d, "create", "restore")}
     for identity, times in Counter(guest.uuid for guest in starting.values()).items():
         if times > 1:
             same = [name for name, guest in starting.items() if guest.uuid == identity]
@@ -107,8 +107,8 @@ async def _fits(host: Any, members: Sequence[Member], decided: Mapping[str, Deci
         admission.check_together(await info(host), host.read_file("/etc/xen/xl.conf") or "", starting, states, more)
 
 
-def _does(decided: Decided, step: str) -> bool:
-    return isinstance(decided, Decision) and any(planned.step == step for planned in decided.plan.steps)
+def _does(decided: Decided, *steps: str) -> bool:
+    return isinstance(decided, Decision) and any(planned.step in steps for planned in decided.plan.steps)
 
 
 def _digest(decided: Mapping[str, Decided]) -> str:

@@ -136,6 +136,29 @@ class XenHost:
                     os.unlink(temporary)
                 raise
 
+    def peek(self, path: str, offset: int, length: int) -> bytes:
+        """What a file has at that place; less at its end, nothing where it cannot be read."""
+        try:
+            with open(path, "rb") as stream:
+                stream.seek(offset)
+                return stream.read(length)
+        except OSError:
+            return b""
+
+    def rename(self, path: str, to: str) -> None:
+        """Gives a file another name in the same directory, once what is in it is on the disk."""
+        with _writing(to):
+            _settle(path)
+            os.replace(path, to)
+            _settle(os.path.dirname(to))
+
+    def free_space(self, path: str) -> int:
+        """Bytes that files in a directory may still take, whether or not it is there yet."""
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        about = os.statvfs(path)
+        return about.f_bavail * about.f_frsize
+
     def make_directory(self, path: str, mode: int = 0o700) -> None:
         """A directory for files of this collection's own; one that is there stays as it is."""
         with _writing(path):
@@ -256,11 +279,17 @@ class XenHost:
     def makers(self, path: str, log: str) -> list[int]:
         """The pids of the xl processes that make a guest, or may make it anew.
 
-        Those are `xl create` of its file ``path``, and the monitor that each of these becomes: it writes ``log``, also
-        where the guest came from another file, a restore or a migration (xl_utils.c: do_daemonize; 4.4 to 4.22).
+        Those are `xl create` of its file ``path`` (or `xl restore` of its saved one), and the monitor that each of these
+        becomes: it writes ``log``, also where the guest came from another file, a restore or a migration (xl_utils.c:
+        do_daemonize; 4.4 to 4.22).
         """
         wanted = path.encode()
         return [pid for pid in self._pids() if _is_create(_cmdline(pid), wanted) or _is_monitor(pid, log)]
+
+    def savers(self, domid: int, name: str) -> list[int]:
+        """The pids of the xl processes that save or migrate a domain: it is suspended for them."""
+        domain = {str(domid).encode(), name.encode()}
+        return [pid for pid in self._pids() if _is_save(_cmdline(pid), domain)]
 
     @staticmethod
     def _pids() -> list[int]:
@@ -334,6 +363,15 @@ def _gone_meanwhile() -> Iterator[None]:
             raise
 
 
+def _settle(path: str) -> None:
+    """What was written to a file or a directory is on the disk when this returns."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _fill(path: str, text: str, mode: int) -> None:
     """Makes a file with this text, or makes it anew, durably."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
@@ -397,7 +435,12 @@ def _cmdline(pid: int) -> bytes:
 
 def _is_create(cmdline: bytes, path: bytes) -> bool:
     words = cmdline.rstrip(b"\0").split(b"\0")
-    return _is_xl(words) and b"create" in words and path in words
+    return _is_xl(words) and bool({b"create", b"restore"}.intersection(words)) and path in words
+
+
+def _is_save(cmdline: bytes, domain: set[bytes]) -> bool:
+    words = cmdline.rstrip(b"\0").split(b"\0")
+    return _is_xl(words) and bool({b"save", b"migrate", b"remus"}.intersection(words)) and bool(domain.intersection(words))
 
 
 def _is_monitor(pid: int, log: str) -> bool:

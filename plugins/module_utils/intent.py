@@ -31,7 +31,8 @@ def complete(given: Guest, state: State, machine_id: str, how: Mapping[str, str]
     """
     base = base_of(state)
     wanted = overlay(base, _as_compared(base, given, how))
-    identity = wanted.uuid or (state.domain.uuid if state.domain else _made_uuid(machine_id, str(given.name)))
+    known = state.domain or state.saved
+    identity = wanted.uuid or (known.uuid if known else _made_uuid(machine_id, str(given.name)))
     wanted = replace(wanted, uuid=identity.lower(), autostart=None)
     wanted = replace(wanted, vtpm=_with_tpm_uuid(base, wanted))
     wanted = replace(wanted, nics=_with_macs(wanted.nics, _live_macs(state), wanted.uuid or ""))

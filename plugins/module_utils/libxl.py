@@ -49,6 +49,11 @@ class Domain:
         return self.flags[3] == "s"
 
     @property
+    def suspended(self) -> bool:
+        """It answered a wish to save it, and waits to be resumed, here or elsewhere (xl_list.c: reason s)."""
+        return self.flags[3:5] == "ss"
+
+    @property
     def crashed(self) -> bool:
         return "c" in self.flags[3:5]
 

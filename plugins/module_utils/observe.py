@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
@@ -36,6 +37,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.links import devices_of, links_now, with_devices
 from ansible_collections.stubdom.xen.plugins.module_utils.placement import placed
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import RUNNING, is_one, report_node, state_path
 
@@ -45,17 +48,19 @@ FIRMWARE_DIRS = ("/usr/lib/xen-{0}.{1}/boot", "/usr/libexec/xen/boot", "/usr/lib
 PATIENCE, PATIENCE_EACH = 60.0, 0.5  # seconds for `xl list -l`, and more for each domain: on a full host it takes a minute
 NO_DOM0 = "role stubdom.xen.host says what is missing on this machine"
 
-# The words for a guest's state. Only the first six are where a guest may be left.
+# The words for a guest's state. Only the first seven are where a guest may be left.
 WORDS = {
     "absent": "neither a file nor a domain",
     "halted": "a file, no domain",
     "running": "a domain that runs",
     "paused": "a domain that is whole and paused",
+    "saved": "no domain, and a file that holds the guest's memory",
     "shutdown": "the guest shut itself down and its domain was kept",
     "crashed": "the guest crashed and its domain was kept",
     "half_made": "a domain whose creation did not end",
     "degraded": "a domain that has lost another one on which it leans: its stubdomain, or that of its TPM",
     "opaque": "a domain that libxl cannot describe: its device model does not answer",
+    "suspended": "a domain that was being saved by somebody who did not come to an end",
 }
 
 
@@ -83,7 +88,11 @@ class Helper(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """One guest as it is. ``config`` is libxl's JSON of the live domain, ``live`` the same as a guest."""
+    """One guest as it is. ``config`` is libxl's JSON of the live domain, ``live`` the same as a guest.
+
+    Of a saved guest they are what is in its file, ``saved``. ``spent``: files of saved memory that are of no use any more.
+    ``foreign``: the saved memory of another guest of that name.
+    """
 
     name: str
     word: str
@@ -102,6 +111,9 @@ class State:
     reports: bool = False  # of a vTPM domain: that its TPM answers
     tpm_state: bool = False  # whether there is a state of a TPM for a guest of this name
     lost: tuple[str, ...] = ()  # which domains it leaned on that are gone: "stubdom", "vtpm"
+    saved: Optional[Saved] = None
+    spent: tuple[str, ...] = ()
+    foreign: Optional[Saved] = None
 
 
 def config_path(name: str) -> str:
@@ -154,12 +166,16 @@ async def look_all(
     def read_files() -> None:
         stored.update((name, read_stored(host, name)) for name in mine if name not in stored)
 
+    kept = host.find(f"{SAVE_DIR}/*")
     configs = await _configs(host, able, domains, read_files) if ask else recorded(host, able)
     read_files()  # where xl was not asked
     now = await placed(host, configs, *_described_places(mine, stored, configs))
     tpms = _tpm_homes(host, configs)
     return {
-        name: _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, tpms) for name, domain in mine.items()
+        name: with_saved(
+            _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, tpms), saved_files(host, name, kept)
+        )
+        for name, domain in mine.items()
     }
 
 
@@ -167,6 +183,27 @@ def _tpm_homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int,
     """domid of each guest that has TPMs -> the domains to which these are bound. libxl's JSON knows them by name only."""
     found = devices_of(host.xenstore(), [domid for domid, config in configs.items() if config.get("vtpms")])
     return {domid: tuple(d.backend for d in devices if d.kind == "vtpm") for domid, devices in found.items()}
+
+
+def saved_files(host: Any, name: str, paths: Sequence[str]) -> tuple[Saved, ...]:
+    """The guest's files among these, with what is in them."""
+    return tuple(read_saved(file, partial(host.peek, file.path)) for file in files_of(name, paths))
+
+
+def with_saved(state: State, files: Sequence[Saved]) -> State:
+    """The state with what saved files say of it. Pure.
+
+    A guest that has a domain has no use for its file, except where that domain never ran.
+    """
+    if not files:
+        return state
+    uuid = state.domain.uuid if state.domain else (state.stored.guest.uuid if state.stored and state.stored.guest else None)
+    mine, foreign = of_guest(files, uuid)
+    spent = tuple(file.path for file in files if file != mine and not file.kept)
+    state = replace(state, saved=mine, spent=spent, foreign=foreign)
+    if mine is None or state.domain is not None:
+        return state
+    return replace(state, word="saved", config=mine.config or None, live=guest_of_config(mine.config) if mine.config else None)
 
 
 def _described_places(
@@ -365,6 +402,8 @@ def _word(domain: Optional[Domain], stored: bool, lost: Sequence[str], whole: bo
         return "halted" if stored else "absent"
     if domain.crashed:
         return "crashed"
+    if domain.suspended:
+        return "suspended"
     if domain.shut_down:
         return "shutdown"
     if not whole:

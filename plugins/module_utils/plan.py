@@ -18,37 +18,50 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTIO
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
+from ansible_collections.stubdom.xen.plugins.module_utils.saving import refuse
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import Wish, is_one, names_own, wish_of
 
 SECRET_PART = re.compile(r"(passwd=)[^,]*")  # in values such as vfb = ["vnc=1,vncpasswd=..."]
 START = ("create", "await", "unpause")
+RESTORE = ("restore", "await", "spend", "unpause", "tidy")
 
-# wanted state -> what the guest is -> the steps that lead there. "fresh" is a paused domain that never ran.
+# wanted state -> what the guest is -> the steps that lead there. "fresh" is a paused domain that never ran, "held" one
+# beside the saved memory that it was, or should have been, made from.
 POWER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "present": {},
     "running": {
         "absent": START, "halted": START, "fresh": ("await", "unpause"), "paused": ("await", "unpause"),
         "half_made": ("clear", *START), "shutdown": ("clear", *START), "crashed": ("clear", *START),
-        "degraded": ("shutdown", *START),
+        "degraded": ("shutdown", *START), "saved": RESTORE, "held": ("discard", *RESTORE), "suspended": ("resume",),
+        "unfinished": ("clear", *RESTORE),
     },
     "paused": {
         "absent": ("create", "await"), "halted": ("create", "await"), "running": ("pause",),
         "half_made": ("clear", "create", "await"), "shutdown": ("clear", "create", "await"),
         "crashed": ("clear", "create", "await"), "degraded": ("shutdown", "create", "await"),
+        "saved": ("restore", "await", "tidy"), "held": ("discard", "restore", "await", "tidy"), "suspended": ("resume", "pause"),
+        "unfinished": ("clear", "restore", "await", "tidy"),
+    },
+    "saved": {
+        "running": ("save",), "paused": ("await", "unpause", "save"), "suspended": ("save",), "held": ("discard",),
+        "unfinished": ("clear",),
     },
     "halted": {
         "running": ("shutdown",), "fresh": ("discard",), "paused": ("await", "unpause", "shutdown"), "half_made": ("clear",),
         "shutdown": ("clear",), "crashed": ("clear",), "degraded": ("shutdown",), "opaque": ("shutdown",),
+        "saved": ("drop",), "held": ("discard", "drop"), "suspended": ("resume", "shutdown"), "unfinished": ("clear", "drop"),
     },
 }  # fmt: skip
 # A domain that stays as it is but is to be made anew.
 RENEW: Mapping[str, tuple[str, ...]] = {
     "running": ("shutdown", "create", "await"), "fresh": ("discard", "create", "await"),
     "paused": ("await", "unpause", "shutdown", "create", "await"),
+    "saved": (*RESTORE, "shutdown", "create", "await"), "held": ("discard", *RESTORE, "shutdown", "create", "await"),
 }  # fmt: skip
 FRESH = {"paused": "fresh", "opaque": "half_made"}
+BESIDE_SAVED = {"fresh": "held", "half_made": "unfinished"}
 PLACES = ("cpus", "cpupool")  # libxl keeps no record of a change of these (placement.py)
 RESTARTS = ("restart", "rename-restart", "coredump-restart", "soft-reset")  # what xl's monitor begins anew after
 KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
@@ -141,15 +154,23 @@ def make(
     """
     situation = _situation(state)
     _refuse_opaque(policy, situation, state)
+    refuse(policy.state, situation, state, autostart, policy.shutdown_force)
     steps: list[Planned] = [Planned("store", _store_reason(state, c), "none", c.field, c.before, c.after) for c in stored]
-    if autostart is not None and autostart != state.autostart:
-        steps.append(Planned("autostart", "described", "none", "autostart", state.autostart, autostart))
+    set_autostart = [Planned("autostart", "described", "none", "autostart", state.autostart, autostart)]
+    if autostart is None or autostart == state.autostart:
+        set_autostart = []
+    late = bool(autostart) and state.saved is not None  # the host is not to start anew what is still saved
+    steps += [] if late else set_autostart
     power, pending = _power(policy, state, situation, wanted, live)
     if state.leftovers and policy.state != "present":
         first = state.leftovers[0]
         what = "is what is left of the guest" if first.name in NAMELESS else f"({first.name}) serves no guest"
         steps.append(Planned("sweep", f"domain {first.domid} {what}"))
-    steps += _with_tpm(policy, state, wanted, power)
+    if _has_to_tidy(policy, situation, state, power):
+        steps.append(Planned("tidy", f"the guest is {state.word}: what it was when it was saved is past"))
+    if state.word == "saved" and state.saved is not None and not state.saved.kept and policy.state in ("saved", "present"):
+        steps.append(Planned("keep", "a task was killed when the guest was saved"))
+    steps += _with_tpm(policy, state, wanted, power) + (set_autostart if late else [])
     if policy.state == "absent":
         steps += _forget(policy, state)
     elif _has_to_queue(state, text, steps, pending):
@@ -183,7 +204,17 @@ def _is_left(policy: Policy, state: State) -> bool:
 def _situation(state: State) -> str:
     """The state's word, or that the domain waits for its first start. Such a one that cannot be asked is half-made."""
     waits = state.domain is not None and state.domain.paused and state.domain.never_ran
-    return FRESH.get(state.word, state.word) if waits else state.word
+    situation = FRESH.get(state.word, state.word) if waits else state.word
+    return BESIDE_SAVED.get(situation, situation) if state.saved is not None else situation
+
+
+def _has_to_tidy(policy: Policy, situation: str, state: State, power: Sequence[Planned]) -> bool:
+    """Whether saved memory lies there from which nothing may be made: the guest ran on, or it is not whole."""
+    if policy.state == "present" or any(step.step == "tidy" for step in power):
+        return False
+    over = state.saved is not None and state.domain is not None and situation not in ("held", "unfinished", "suspended")
+    waits = situation == "fresh" and policy.state == "running"  # what was used for a domain goes once that one runs
+    return over or (bool(state.spent) and not waits)
 
 
 def _refuse_opaque(policy: Policy, situation: str, state: State) -> None:
@@ -216,7 +247,13 @@ def _power(
         reason = f"{why}, and disruption allows {policy.disruption}"
         return [], [{"field": "state", "from": situation, "to": goal, "needs": needs, "reason": reason}]
     names = _names(state, situation, goal, wanted)
-    if not live or "create" in names or goal == "halted" or situation not in RENEW:
+    if situation == "saved" and goal in ("saved", "present"):
+        return [], [
+            _waits(way, policy, False, "the guest is saved: what it is comes with it when it is restored") for way in live
+        ]
+    if situation == "fresh" and state.spent and goal == "running":
+        names = (*names, "tidy")
+    if not live or "create" in names or "save" in names or goal in ("halted", "saved") or situation not in RENEW:
         return [_planned(name, situation, goal) for name in names], []
     if situation == "fresh" or _renews(policy, live):
         return _renewal(situation, goal, live), []
@@ -269,11 +306,13 @@ def _planned(name: str, situation: str, goal: str) -> Planned:
     return Planned(name, f"the guest is {situation}, wanted {goal}", STEPS[name].disrupts)
 
 
-def _waits(way: Way, policy: Policy, runs: bool) -> dict[str, Any]:
+def _waits(way: Way, policy: Policy, runs: bool, why: str = "") -> dict[str, Any]:
     """An entry of `pending`: what is not done, and the first thing that stands in its way."""
     change = way.change
     before, after = hidden(change.field, change.before), hidden(change.field, change.after)
-    if not _may(policy, way.needs):
+    if why:
+        reason = why
+    elif not _may(policy, way.needs):
         reason = f"needs {way.needs}{f' ({way.why})' if way.why else ''}, disruption allows {policy.disruption}"
     elif way.acts and not _takes(way, runs):
         reason = "the guest is paused, and takes this only while it runs"
@@ -287,9 +326,12 @@ def _has_to_queue(state: State, text: Optional[str], steps: Sequence[Planned], p
 
     The monitor knows the guest as it was made, unless it is given another text (xl_vmcontrol.c: reload_domain_config).
     """
-    if text is None or state.live is None or state.word not in LIVES or state.queued == text:
+    names = [step.step for step in steps]
+    restored = "restore" in names
+    if text is None or state.live is None or not (restored or state.word in LIVES) or state.queued == text:
         return False
-    ends = any(step.step in ("shutdown", "discard", "clear") for step in steps)
+    since = names[names.index("restore") :] if restored else names
+    ends = any(name in ("shutdown", "discard", "clear") for name in since)
     forgets = any(step.field in PLACES for step in steps)
     return not ends and (state.live.on_reboot or "") in RESTARTS and (bool(pending) or state.queued is not None or forgets)
 

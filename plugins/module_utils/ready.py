@@ -22,10 +22,12 @@ from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, inv
 from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
 
 PAUSE, PAUSE_MAX = 0.05, 1.0  # seconds between two looks at a guest that is being made, growing
-NOBODY = ("absent", "halted", "shutdown", "crashed")
+NOBODY = ("absent", "halted", "saved", "shutdown", "crashed", "suspended")
 NO_GUEST = {
     "absent": "there is no such guest on this host",
     "halted": "it has a file and no domain: nobody started it",
+    "saved": "it is saved: nobody restored it",
+    "suspended": "somebody saves it, or tried to",
     "shutdown": "it has shut itself down",
     "crashed": "it has crashed",
 }

@@ -37,6 +37,7 @@ def guest_of(state: State, wanted: Optional[Guest]) -> dict[str, Any]:
     return {
         "spec": {**_with_kind(state, masked(to_options(spec))), **auto} if spec else {},
         "state": state.word,
+        "saved": state.saved.path if state.saved else None,
         "domid": state.domain.domid if state.domain else None,
         "uuid": state.domain.uuid if state.domain else (spec.uuid if spec else None),
         "stubdom": stubdom_of(state),

@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
 DISRUPTIONS = ("none", "hotplug", "reboot", "recreate")
-ANY_WORD = ("absent", "halted", "running", "paused", "shutdown", "crashed", "half_made", "degraded", "opaque")
+ANY_WORD = (
+    "absent", "halted", "saved", "running", "paused", "shutdown", "crashed", "half_made", "degraded", "opaque", "suspended",
+)  # fmt: skip
 GONE = ("absent", "halted")
+NO_DOMAIN = ("absent", "halted", "saved")
 LIVES = ("running", "paused")
 CHANGES = ("adjust", "resize", "detach", "attach", "insert")  # of a field of the guest as it runs: live.py says how
 IDLE = ("half_made", "shutdown", "crashed", "opaque")  # opaque: where it never ran (plan.py)
-THERE = tuple(word for word in ANY_WORD if word not in GONE)
+THERE = tuple(word for word in ANY_WORD if word not in NO_DOMAIN)
 
 
 class Planned(NamedTuple):
@@ -46,7 +49,7 @@ STEPS: Mapping[str, Step] = {
         Step("store", "none", ANY_WORD, ANY_WORD, "write the guest's file", True),
         Step("autostart", "none", ANY_WORD, ANY_WORD, "set whether the host starts the guest at boot", True),
         Step("sweep", "none", ANY_WORD, ANY_WORD, "destroy a stubdomain that serves no guest"),
-        Step("clear", "none", IDLE, GONE, "destroy what is left of a domain that does not run"),
+        Step("clear", "none", IDLE, NO_DOMAIN, "destroy what is left of a domain that does not run"),
         Step("serve", "none", GONE, GONE, "have the domain of the guest's TPM up, and serve"),
         # Its device model may not answer yet: whether it does is what is awaited next.
         Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
@@ -68,7 +71,14 @@ STEPS: Mapping[str, Step] = {
         Step("queue", "none", LIVES, LIVES, "have the guest's own next reboot take up its file"),
         Step("pause", "hotplug", ("running",), ("paused",), "hold the guest"),
         Step("shutdown", "recreate", ("running", "degraded", "opaque"), GONE, "have the guest shut itself down"),
-        Step("discard", "none", ("paused",), GONE, "destroy a domain that never ran"),
+        Step("discard", "none", ("paused",), NO_DOMAIN, "destroy a domain that never ran"),
+        Step("save", "recreate", ("running", "suspended"), ("saved",), "save the guest's memory to a file, and end its domain"),
+        Step("keep", "none", ("saved",), ("saved",), "take up what a task that was killed had saved", True),
+        Step("restore", "none", ("saved",), ("paused", "opaque"), "make the domain from its saved memory, paused"),
+        Step("spend", "none", ("paused",), ("paused",), "mark the saved memory as used: no other domain is made from it", True),
+        Step("tidy", "none", ANY_WORD, ANY_WORD, "remove saved memory that is of no use any more", True),
+        Step("drop", "recreate", ("saved",), GONE, "remove the guest's saved memory: what was in it is lost", True),
+        Step("resume", "none", ("suspended",), ("running",), "let a guest run on whose saving was broken off"),
         Step("release", "none", GONE, GONE, "end the domain of the guest's TPM, which serves nobody any more; its state stays"),
         Step("forget", "none", GONE, ("absent",), "remove the guest's file; its disks stay", True),
         Step("purge", "none", ("absent",), ("absent",), "delete the state of the guest's TPM", True),

@@ -14,6 +14,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, links_of, listed, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, names_of
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import to_options
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import guest_served, is_one
 
@@ -40,9 +41,10 @@ def _stubdoms(host: Any, domains: Sequence[Domain]) -> dict[int, int]:
 
 
 def _all_names(host: Any, domains: Sequence[Domain], stubdoms: set[int]) -> set[str]:
-    """Guests that have a domain, and guests that have a file."""
+    """Guests that have a domain, and guests that have a file, or are in one."""
     running = {d.name for d in domains if d.domid != 0 and not d.dying and d.domid not in stubdoms}
-    return running | {path.rsplit("/", 1)[1][: -len(".cfg")] for path in host.find(f"{CONFIG_DIR}/*.cfg")}
+    filed = {path.rsplit("/", 1)[1][: -len(".cfg")] for path in host.find(f"{CONFIG_DIR}/*.cfg")}
+    return running | filed | names_of(host.find(f"{SAVE_DIR}/*"))
 
 
 def _lives(domid: int, domains: Sequence[Domain]) -> bool:

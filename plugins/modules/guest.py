@@ -69,6 +69,16 @@ EXAMPLES = r"""
     disruption: recreate
     expect_plan: "{{ preview.plan_digest }}"
 
+- name: Put the guest's memory into a file while its host is worked on
+  stubdom.xen.guest:
+    name: web1
+    state: saved
+
+- name: Have it run on where it was
+  stubdom.xen.guest:
+    name: web1
+    state: running
+
 - name: Take a guest away, its disks stay
   stubdom.xen.guest:
     name: web1
@@ -108,6 +118,7 @@ guest:
   contains:
     spec: {description: "Its description, valid input of this module", type: dict, returned: always}
     state: {description: Its state, type: str, returned: always, sample: running}
+    saved: {description: "The file that holds its memory, if it is saved", type: str, returned: always}
     domid: {description: Its domain's number, type: int, returned: always}
     uuid: {description: Its UUID, type: str, returned: always}
     stubdom: {description: "Its stubdomain: domid, name, alive", type: dict, returned: always}

@@ -51,14 +51,15 @@ guests:
     spec: {description: "Its description: its file's, else the running domain's", type: dict, returned: always}
     state:
       description:
-        - V(absent), V(halted), V(running), V(paused), V(shutdown) (it shut itself down and its domain was kept), V(crashed),
-          V(half_made) (its creation did not end), V(degraded) (its stubdomain is dead) or V(opaque) (its device model does not
-          answer).
+        - V(absent), V(halted), V(running), V(paused), V(saved) (its memory is in a file), V(shutdown) (it shut itself down and
+          its domain was kept), V(crashed), V(half_made) (its creation did not end), V(degraded) (its stubdomain is dead),
+          V(opaque) (its device model does not answer) or V(suspended) (somebody saves it, or did not come to an end with it).
       type: str
       returned: always
+    saved: {description: "The file that holds its memory, if it is saved", type: str, returned: always}
     managed: {description: Whether its file bears this collection's mark, type: bool, returned: always}
     stored: {description: What its file says, type: dict, returned: always}
-    live: {description: What the running domain has, type: dict, returned: always}
+    live: {description: "What the running domain has, or what it was saved with", type: dict, returned: always}
     drift: {description: "Where the two differ: field, live, stored", type: list, elements: dict, returned: always}
     queued:
       description: Whether xl's monitor was given the file, so that the guest's own next reboot brings what waits in it.

@@ -13,12 +13,14 @@ import copy
 import fnmatch
 from pathlib import Path
 
+from simulated_saves import RESUME_ONLY
 from simulated_waiting import Until, together
 from simulated_xen import Hypervisor, SimulatedXenstore, Timeline, Tree
 from simulated_xl import Behaviour, Machine
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.host import ENDED, Done
+from ansible_collections.stubdom.xen.plugins.module_utils.memory import RESUME
 
 RECORDED = Path(__file__).parent / "recorded" / "xen-4.17"
 FIRMWARE = "/usr/lib/xen-4.17/boot"
@@ -31,6 +33,7 @@ FILES = {
     f"{FIRMWARE}/qemu-stubdom-linux-rootfs": "ramdisk",
     f"{FIRMWARE}/vtpm-stubdom-linux-kernel": "kernel",
     f"{FIRMWARE}/vtpm-stubdom-linux-rootfs": "ramdisk",
+    f"{FIRMWARE}/qemu-stubdom-linux.json": '{"able": ["save"]}',
 }
 NEVER_MUTATES = (["xl", "list"], ["xl", "info"], ["xl", "vcpu-list"])
 
@@ -48,6 +51,7 @@ class SimulatedHost:
         self.files, self.links = dict(FILES), {}
         self.machine = Machine(self.timeline, self.tree, self.hypervisor, self.files, (RECORDED / "info.txt").read_text())
         self.commands = []
+        self.free_disk = 1 << 40
         self.locks = {}  # name -> who holds it
         self.kill_task_in_create = False
         self.kill_task_at = None  # the number of the command that is not even begun
@@ -109,6 +113,8 @@ class SimulatedHost:
         self.commands.append(list(argv))
         if len(self.commands) == self.kill_task_at:
             raise TaskKilled
+        if list(argv[: len(RESUME)]) == list(RESUME):
+            argv = ["xl", RESUME_ONLY, *argv[len(RESUME) :]]
         if argv[0] != "xl":
             raise XenError("program_missing", f"{argv[0]}: no such program on this host", list(argv))
         process, deadline = self.machine.run(list(argv)), self.now() + timeout
@@ -161,6 +167,15 @@ class SimulatedHost:
 
     def write_file(self, path, text, mode=0o600):
         self.files[path] = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+    def peek(self, path, offset, length):
+        return self.files.get(path, "").encode("latin-1", "replace")[offset : offset + length]
+
+    def rename(self, path, to):
+        self.files[to] = self.files.pop(path)
+
+    def free_space(self, path):
+        return self.free_disk
 
     def make_directory(self, path, mode=0o700):
         pass  # files here need none
@@ -220,7 +235,14 @@ class SimulatedHost:
             self._connection = None
 
     def makers(self, path, log):
-        return [p.pid for p in self.machine.processes if p.rc is None and "create" in p.argv and (path in p.argv or p.log == log)]
+        return [
+            p.pid
+            for p in self.machine.processes
+            if p.rc is None and {"create", "restore"} & set(p.argv) and (path in p.argv or p.log == log)
+        ]
+
+    def savers(self, domid, name):
+        return [p.pid for p in self.machine.processes if p.rc is None and "save" in p.argv and {str(domid), name} & set(p.argv)]
 
     def end(self, pids):
         for process in self.machine.processes:

@@ -32,6 +32,7 @@ HEADER = (
     "Reason-Code\tSecurity Label"
 )
 ERROR = "libxl: error:"
+MAKE = (["xl", "create", "-p"], ["xl", "restore", "-p"])
 A_STEP = 0.01  # seconds that anything takes at least
 
 
@@ -50,6 +51,8 @@ class Behaviour:
     ignores_shutdown: bool = False
     ends_with: str = "-"  # the reason with which it answers one: - power off, r reboot
     unpause_works: bool = True
+    stubdom_saves: bool = True  # its image can save, and says so
+    disk_full: bool = False  # there is no room for its memory
     lets_go: bool = True  # the guest gives a device back when it is asked to
     tpm_ready: Optional[float] = 3.0  # of a domain that holds a TPM: its TPM answers; None: never
     tpm_dies: Optional[float] = None  # it gives up and powers itself off
@@ -126,7 +129,7 @@ class Machine:
     kill_create_at: Optional[int] = None  # the step of `xl create` at which it is killed
 
     def step_taken(self, process):
-        if process.log is None and process.argv[:3] == ["xl", "create", "-p"] and process.steps == self.kill_create_at:
+        if process.log is None and process.argv[:3] in MAKE and process.steps == self.kill_create_at:
             process.kill(9)
 
     def name_of(self, domid):
@@ -312,7 +315,7 @@ def script_tpm(machine, domid, behaviour):
 
 
 def path_of(process):
-    return next(word for word in process.argv if word.endswith(".cfg"))
+    return process.argv[-1]
 
 
 def next_behaviour(machine, name):
@@ -425,6 +428,8 @@ def script_stubdomain(machine, guest, domid, stub, behaviour):
             machine.hypervisor.shut_down(stub, behaviour.stubdom_end)
 
     if behaviour.stubdom_ready is not None:
+        if behaviour.stubdom_saves:
+            machine.tree.put(f"/local/domain/{stub}/data/stubdom-save", "1", owner=stub)
         machine.timeline.after(behaviour.stubdom_ready, report)
         if behaviour.qmp_proxy:
             machine.timeline.after(behaviour.stubdom_ready + 0.4, proxy)
@@ -444,6 +449,8 @@ def monitor(machine, parent, domid, path):
         if domid not in ended or domain.dying:
             return 0
         yield 0.1
+        if domain.reason == "s":  # xl_vmcontrol.c: handle_domain_death
+            return 0
         event = {"-": "on_poweroff", "r": "on_reboot", "c": "on_crash"}[domain.reason]
         action = config.get(event, "restart" if event == "on_reboot" else "destroy")
         if action == "preserve":

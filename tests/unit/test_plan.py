@@ -15,14 +15,18 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import WORDS, State, Stored
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import POWER, RENEW, Policy, make, policy_of
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import Saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import ANY_WORD, CHANGES, DISRUPTIONS, STEPS, disruption_rank
 
 GUEST = Guest(name="web", type="pvh")
-WISHES = ["running", "paused", "halted", "present", "absent"]
-# Two more than a state has words for: paused domains that never ran, whose device model answers or does not.
-UNUSED = {"fresh": "paused", "unborn": "opaque"}
-SITUATIONS = [*WORDS, *UNUSED]
+WISHES = ["running", "paused", "saved", "halted", "present", "absent"]
+# More than a state has words for: paused domains that never ran, whose device model answers or does not; and domains beside
+# the saved memory that they are made from, or half made from.
+UNUSED = {"fresh": "paused", "unborn": "opaque", "held": "paused"}
+BESIDE = {"held": "paused", "unfinished": "half_made"}
+SITUATIONS = [*WORDS, *UNUSED, "unfinished"]
+MEMORY = Saved("/saved/web.u.save", "web", "u", "save", {}, True)
 
 
 ACTS = {"none": "adjust", "hotplug": "resize"}  # what a running guest takes; anything else takes a restart
@@ -35,17 +39,18 @@ def change(number=0, needs="recreate"):
 
 
 def state(situation, leftovers=0, autostart=False):
-    word = UNUSED.get(situation, situation)
-    there = word not in ("absent", "halted")
+    word = {**UNUSED, **BESIDE}.get(situation, situation)
+    there = word not in ("absent", "halted", "saved")
     unused = situation in UNUSED
     domain = Domain(7, "web", "u", 0, 1, 0.0 if unused else 9.0, "--p---" if unused else "------") if there else None
     stored = None if word == "absent" else Stored("/etc/xen/web.cfg", "", True, GUEST)
     others = tuple(Domain(8 + n, "web-dm", "v", 0, 1, 0.0, "--p---") for n in range(leftovers))
-    return State("web", word, stored, autostart, domain, None, None, None, None, others, ())
+    memory = MEMORY if situation in ("saved", *BESIDE) else None
+    return State("web", word, stored, autostart, domain, None, None, None, None, others, (), saved=memory)
 
 
-def plan_of(situation, wish, changes=(), disruption="hotplug", wanted=GUEST, leftovers=0, autostart=None):
-    policy = Policy(state=wish, disruption=disruption)
+def plan_of(situation, wish, changes=(), disruption="hotplug", wanted=GUEST, leftovers=0, autostart=None, force=False):
+    policy = Policy(state=wish, disruption=disruption, shutdown_force=force)
     return make(policy, state(situation, leftovers), None if wish == "absent" else wanted, (), changes, autostart)
 
 
@@ -53,7 +58,16 @@ def plan_of(situation, wish, changes=(), disruption="hotplug", wanted=GUEST, lef
 def test_planned(case):
     changes = [change(n) for n in range(case.get("changes", 0))]
     wanted = Guest(name="web", **({case["keeps"]: "preserve"} if "keeps" in case else {}))
-    wish = (case["is"], case["wants"], changes, case.get("disruption", "hotplug"), wanted, case.get("leftovers", 0))
+    wish = (
+        case["is"],
+        case["wants"],
+        changes,
+        case.get("disruption", "hotplug"),
+        wanted,
+        case.get("leftovers", 0),
+        None,
+        case.get("force", False),
+    )
     if "error" in case:
         with pytest.raises(XenError) as refused:
             plan_of(*wish)
@@ -67,7 +81,7 @@ def test_planned(case):
 ANY_PLAN = {
     "situation": st.sampled_from(SITUATIONS), "wish": st.sampled_from(WISHES), "disruption": st.sampled_from(DISRUPTIONS),
     "changes": st.lists(st.builds(change, st.integers(0, 2), st.sampled_from(DISRUPTIONS)), max_size=3),
-    "leftovers": st.integers(0, 1), "autostart": st.none() | st.booleans(),
+    "leftovers": st.integers(0, 1), "force": st.booleans(), "autostart": st.none() | st.booleans(),
     "wanted": st.builds(Guest, name=st.just("web"), on_crash=st.sampled_from([None, "preserve"])),
 }  # fmt: skip
 
@@ -76,7 +90,7 @@ def planned(**wish):
     try:
         return plan_of(**wish)
     except XenError as refused:
-        assert refused.code == "opaque"
+        assert refused.code in ("opaque", "cannot_save", "saved_memory")
         return None
 
 
@@ -86,7 +100,18 @@ def test_no_plan_lets_a_guest_run_that_was_not_awaited_since(wish):
     ready = False
     for step in (planned(**wish) or plan_of("halted", "present")).steps:
         assert step.step != "unpause" or ready
-        ready = step.step == "await" or (ready and step.step not in ("create", "clear", "shutdown", "discard", "pause"))
+        ends = ("create", "restore", "clear", "shutdown", "discard", "pause", "save")
+        ready = step.step == "await" or (ready and step.step not in ends)
+
+
+@given(st.fixed_dictionaries(ANY_PLAN))
+def test_no_plan_lets_a_guest_run_beside_memory_that_it_could_be_restored_from_again(wish):
+    """What a domain was restored from is spent before that domain runs; and memory is dropped only where that is allowed."""
+    usable = wish["situation"] in ("saved", *BESIDE)
+    for step in (planned(**wish) or plan_of("halted", "present")).steps:
+        assert step.step not in ("create", "unpause") or not usable
+        assert step.step != "drop" or wish["force"]
+        usable = (usable or step.step == "save") and step.step not in ("spend", "tidy", "drop")
 
 
 @given(st.fixed_dictionaries(ANY_PLAN))
@@ -106,7 +131,8 @@ def test_no_change_of_a_guest_that_ran_disrupts_it_more_than_is_allowed(wish):
 @given(st.fixed_dictionaries(ANY_PLAN))
 def test_each_change_of_a_live_guest_is_done_or_waits(wish):
     plan = planned(**wish)
-    stays = plan is not None and wish["situation"] in ("running", "paused", "fresh") and wish["wish"] not in ("halted", "absent")
+    ends = ("halted", "absent", "saved")
+    stays = plan is not None and wish["situation"] in ("running", "paused", "fresh") and wish["wish"] not in ends
     if stays and wish["changes"]:
         renewed = any(step.step == "create" for step in plan.steps)
         done = [step.field for step in plan.steps if step.step in CHANGES]
@@ -118,13 +144,13 @@ def test_each_change_of_a_live_guest_is_done_or_waits(wish):
 def test_each_step_may_begin_where_the_one_before_may_end(wish):
     """Walked through in the rows of steps.py: from the guest's word to the wish's, never out of the table."""
     plan = planned(**wish)
-    words = {UNUSED.get(wish["situation"], wish["situation"])}
+    words = {{**UNUSED, **BESIDE}.get(wish["situation"], wish["situation"])}
     for step in plan.steps if plan else ():
         row = STEPS[step.step]
         assert words & set(row.before), (step.step, words)
         words = words if row.after == ANY_WORD else set(row.after)
     if plan and any(step.step in ("create", "unpause", "shutdown", "forget", "pause") for step in plan.steps):
-        goal = {"present": {"running", "paused", "halted", "absent"}, "halted": {"halted", "absent"}}.get(
+        goal = {"present": {"running", "paused", "saved", "halted", "absent"}, "halted": {"halted", "absent"}}.get(
             wish["wish"], {wish["wish"]}
         )
         assert words & goal or words == {"absent", "halted"}

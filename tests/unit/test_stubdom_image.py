@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import gzip
 import importlib.util
+import json
 import lzma
+import platform
 import stat
 import struct
 import subprocess
@@ -33,6 +36,16 @@ def build(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "CACHES", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "xen_version", lambda: "4.17")
+    return module
+
+
+@pytest.fixture
+def recipe(build, monkeypatch):
+    """What the Linux stubdomain's image is made of, which has the builder as `image`."""
+    monkeypatch.setitem(sys.modules, "image", build)
+    spec = importlib.util.spec_from_file_location("recipe_under_test", RECIPES["stubdom_image"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -102,9 +115,9 @@ def test_the_newest_kernel_comes_first(build):
     ]
 
 
-def installed(build, place):
+def installed(build, place, able=()):
     entries = {"init": (FILE, b"#!")}, {"qemu": (FILE, b"q")}
-    parts = build.Parts(NAME, str(place), str(place / "vmlinuz"), *entries, {"xen": "4.17"})
+    parts = build.Parts(NAME, str(place), str(place / "vmlinuz"), *entries, {"xen": "4.17"}, able)
     place.mkdir(exist_ok=True)
     (place / "vmlinuz").write_bytes(ELF)
     build.install(NAME, parts.directory, build.build(parts, "one"))
@@ -199,3 +212,35 @@ def test_builder_and_recipe_are_one_program(recipe):
     program = "\n\n".join(path.read_text(encoding="utf-8") for path in (SOURCE, recipe))
     done = subprocess.run([sys.executable, "-", "--help"], input=program, capture_output=True, text=True, check=True)
     assert "--busybox" in done.stdout
+
+
+# What a program sees that truncates a pipe, a file of four bytes, and what is neither: it has the library preloaded.
+TRUNCATES = """
+import os, tempfile
+reader, writer = os.pipe()
+os.ftruncate(writer, 0)
+file = tempfile.TemporaryFile()
+os.write(file.fileno(), b"four")
+os.ftruncate(file.fileno(), 1)
+assert os.fstat(file.fileno()).st_size == 1
+try:
+    os.ftruncate(9999, 0)
+except OSError:
+    print("as it should")
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is for x86-64, as Xen's stubdomains are")
+def test_what_cannot_be_truncated_may_be_with_the_library_that_is_built_without_a_compiler(recipe, tmp_path):
+    library = tmp_path / "no-truncate.so"
+    library.write_bytes(recipe.shared_object(recipe.NO_TRUNCATE, ["ftruncate", "ftruncate64"]))
+    argv = [sys.executable, "-c", TRUNCATES]
+    plain = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert f"[Errno {errno.EINVAL}]" in plain.stderr
+    preloaded = subprocess.run(argv, env={"LD_PRELOAD": str(library)}, capture_output=True, text=True, check=False)
+    assert (preloaded.stdout, preloaded.stderr) == ("as it should\n", "")
+
+
+def test_the_manifest_says_that_guests_can_be_saved(build, recipe, tmp_path):
+    place = installed(build, tmp_path / "boot", recipe.ABLE)
+    assert json.loads((place / f"{NAME}.json").read_text())["able"] == ["save"]

@@ -28,18 +28,21 @@ STARTS = {"create", "restore", "unpause", "resume", "reboot", "migrate", "migrat
 
 
 def commands(tree):
-    """The second word of each list that is `["xl", word, ...]`, with its other constant words."""
+    """The second word of each list that is `["xl", word, ...]`, with its other constant words; and of what is made by such."""
     for node in ast.walk(tree):
         if isinstance(node, ast.List) and node.elts and isinstance(node.elts[0], ast.Constant) and node.elts[0].value == "xl":
             yield tuple(element.value for element in node.elts[1:] if isinstance(element, ast.Constant))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_xl":
             yield tuple(argument.value for argument in node.args if isinstance(argument, ast.Constant))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_made_by":
+            yield tuple(word.value for word in node.args[0].elts if isinstance(word, ast.Constant))
 
 
 def test_one_place_unpauses_and_every_creation_is_paused_or_a_trial():
     """The words that xl is ever called with, anywhere in the plugins: of those that let a domain run, these alone."""
     starting = {(path.stem, words) for path, tree in SOURCES.items() for words in commands(tree) if words and words[0] in STARTS}
-    assert starting == {("unpause", ("unpause",)), ("execute", ("create", "-p")), ("dryrun", ("create", "-n"))}
+    made = {("execute", ("create", "-p")), ("execute", ("restore", "-p"))}
+    assert starting == {("unpause", ("unpause",)), *made, ("dryrun", ("create", "-n"))}
 
 
 def test_only_the_gate_gives_proofs():

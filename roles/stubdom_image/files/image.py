@@ -43,7 +43,7 @@ CACHES = "/var/cache/stubdom.xen"
 LOOKED_AT = {}  # path: stamp, of all this run went by
 
 # name: of the image, as its files' names begin. early, late: what is in the ramdisk, unpacked and packed.
-Parts = collections.namedtuple("Parts", "name directory kernel early late versions")
+Parts = collections.namedtuple("Parts", "name directory kernel early late versions able", defaults=[()])
 
 
 class Missing(Exception):
@@ -363,7 +363,7 @@ def build(parts, digest):
     kernel, rootfs, manifest_file = names_of(parts.name)
     files = {kernel: vmlinux(read(parts.kernel)), rootfs: ramdisk(parts.early, parts.late)}
     sums = {file: sha256(data) for file, data in files.items()}
-    manifest = {"digest": digest, "versions": parts.versions, "sha256": sums}
+    manifest = {"digest": digest, "versions": parts.versions, "able": list(parts.able), "sha256": sums}
     return {**files, manifest_file: json.dumps(manifest, indent=1).encode() + b"\n"}
 
 

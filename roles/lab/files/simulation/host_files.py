@@ -20,6 +20,7 @@ VIF_SCRIPTS = ("vif-bridge", "vif-route", "vif-nat", "vif-openvswitch")
 COVERED = {
     "qemu": (QEMU,),
     "vchan-socket-proxy": ("/usr/lib/xen-4.17/bin/vchan-socket-proxy",),
+    "libxl-save-helper": ("/usr/lib/xen-4.17/bin/libxl-save-helper",),
     "block": ("/etc/xen/scripts/block",),
     "vif": tuple(f"/etc/xen/scripts/{name}" for name in VIF_SCRIPTS),
     "xen-service": ("/etc/init.d/xen",),

@@ -21,10 +21,12 @@ class Machine:
         powerdown: Callable[[], None],
         online: Callable[[int], None],
         started: Optional[Callable[[], None]] = None,
+        saves: Optional[Callable[[], None]] = None,
     ) -> None:
         self.argv = list(argv)
         self.running = "-S" not in argv
         self.begun = self.running
+        self._saves = saves
         self.chardevs: dict[str, str] = {}  # label -> where the outer end is
         self.vnc: Optional[socket.socket] = None
         self._quit, self._powerdown, self._online, self._started = quit, powerdown, online, started
@@ -52,7 +54,8 @@ class Machine:
             "stop": self._stop,
             "system_powerdown": lambda _: _done(self._powerdown),
             "quit": lambda _: _done(self._quit),
-            "eject": _nothing, "blockdev-change-medium": _nothing, "change": _nothing, "add-fd": _nothing,
+            "eject": _nothing, "blockdev-change-medium": _nothing, "change": _nothing,
+            "add-fd": lambda _: {"fdset-id": 1, "fd": 9}, "remove-fd": _nothing, "xen-save-devices-state": self._save,
             "xen-set-global-dirty-log": _nothing,
         }  # fmt: skip
 
@@ -65,6 +68,12 @@ class Machine:
         self.begun = True
         if first and self._started:
             self._started()
+        return {}
+
+    def _save(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        """The state of its devices: there are none, and the file that libxl has opened for it stays empty."""
+        if self._saves is not None:
+            self._saves()
         return {}
 
     def _stop(self, _arguments: dict[str, Any]) -> dict[str, Any]:

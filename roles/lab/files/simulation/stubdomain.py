@@ -108,18 +108,26 @@ class LinuxStubdomain(Stubdomain):
     def run_qemu(self, arguments: list[str]) -> None:
         for name in QEMU_BACKENDS:
             self.world.stores.write(self.domid, f"{self.own}/backends/{name}", "")
+        self.world.stores.write(self.domid, f"/local/domain/{self.domid}/data/stubdom-save", "1")
         self.report()
         self.serve_qmp(arguments)
 
     def serve_qmp(self, arguments: list[str]) -> None:
         """The monitor, and the nodes by which the proxy in dom0 finds it."""
-        machine = Machine(arguments, quit=self.die, powerdown=lambda: self.world.press_power(self.target), online=self._online)
+        machine = Machine(
+            arguments, quit=self.die, powerdown=lambda: self.world.press_power(self.target), online=self._online, saves=self._save
+        )
         says = self.behaves["qmp"]
         listener = listen(f"{RUN}/qmp.{self.domid}")
         self.monitor = Monitor(self.world.loop, listener, machine.commands(), not says["answers"], says["after"], self.later)
         for name, value in (("ring-ref", "13"), ("event-channel", "12")):
             perms = [("n", self.domid), ("r", 0)]
             self.world.stores.write(self.domid, f"{self.own}/qmp-vchan/{name}", value, perms)
+
+    def _save(self) -> None:
+        """What a Linux one writes to its console 1, QEMU in dom0 puts into the file that libxl reads (libxl_dm.c)."""
+        with open(f"/var/lib/xen/qemu-save.{self.target}", "wb"):
+            pass
 
     def _online(self, count: int) -> None:
         self.world.hypervisor.vcpus(self.target, count)

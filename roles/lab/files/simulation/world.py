@@ -87,7 +87,9 @@ class World:
 
     def _unpaused(self, event: Happened) -> None:
         if event.domid in self.kernels:
-            self._resume(self.kernels[event.domid])
+            kernel = self.kernels[event.domid]
+            kernel.stopped = False  # if it was: it was suspended, and is resumed
+            self._resume(kernel)
         elif self.stores.of(0).ls(f"{HOMES}/{event.domid}") is not None:
             self._begin(event)
 

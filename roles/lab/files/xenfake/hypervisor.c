@@ -386,8 +386,12 @@ void domain_shutdown(struct domain *d, unsigned int reason)
 
 void domain_resume(struct domain *d)
 {
+	if (!d->shutdown)
+		return;
 	d->shutdown = 0;
 	account(d);
+	if (!d->pause)
+		event_add(UNPAUSED, domain_id(d), 0);
 }
 
 /*

@@ -98,6 +98,14 @@ static long nothing(struct domain *d, void *argument)
 	return 0;
 }
 
+/* What libxl asks before it saves a guest: one that has it cannot be saved (libxl_dom_save.c). */
+static long no_vnuma(struct domain *d, void *argument)
+{
+	(void)d;
+	(void)argument;
+	return -EOPNOTSUPP;
+}
+
 /* Where a command's structure has the domid; NONE: it names no domain. */
 #define NONE (~0U)
 #define IN(type) offsetof(struct type, domid)
@@ -119,6 +127,7 @@ static const struct {
 	[XENMEM_add_to_physmap_batch] = { nothing, IN(xen_add_to_physmap_batch) },
 	[XENMEM_remove_from_physmap] = { nothing, IN(xen_remove_from_physmap) },
 	[XENMEM_set_memory_map] = { nothing, IN(xen_foreign_memory_map) },
+	[XENMEM_get_vnumainfo] = { no_vnuma, IN(xen_vnuma_topology_info) },
 	[XENMEM_get_sharing_freed_pages] = { nothing, NONE },
 	[XENMEM_get_sharing_shared_pages] = { nothing, NONE },
 };
