@@ -231,26 +231,26 @@ def test_a_driver_domain_removes_what_is_closed_for_good() -> None:
 # --- domains that hold a TPM
 
 
-def tpm_domain(monkeypatch: pytest.MonkeyPatch, **plan: object) -> World:
-    """It runs, with the memory of a PV domain that was given our image's command line."""
-    monkeypatch.setattr(hypervisor, "cmdline", lambda domid: "vtpm.version=2.0" if domid == S else "")
-    world = World({f"{HOME}/{S}/memory/target": "1000", f"{HOME}/{S}/console/output": "pty"})
-    assert (tpm.is_one(S), tpm.is_one(G)) == (True, False)
+def tpm_domain(**plan: object) -> World:
+    """It runs, as libxl made it of our image."""
+    nodes = {"memory/target": "1000", "console/output": "pty", "vm": VM}
+    world = World({f"{HOME}/{S}/{name}": value for name, value in nodes.items()} | {f"{VM}/image/cmdline": "vtpm.version=2.0"})
+    assert (tpm.is_one(world.stores.of(0), S), tpm.is_one(world.stores.of(0), G)) == (True, False)
     tpm.TpmDomain(world, S, "vault-vtpm", behaving(vtpm=plan)).start()
     world.loop.run()
     return world
 
 
-def test_a_domain_that_holds_a_tpm_reports_in_its_own_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = tpm_domain(monkeypatch)
+def test_a_domain_that_holds_a_tpm_reports_in_its_own_home() -> None:
+    world = tpm_domain()
     assert (S, f"{HOME}/{S}/data/vtpm-state", "running") in world.written(f"{HOME}/{S}/data")
 
 
-def test_one_that_fails_says_why_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = tpm_domain(monkeypatch, fails="no TPM's state")
+def test_one_that_fails_says_why_and_ends() -> None:
+    world = tpm_domain(fails="no TPM's state")
     assert world.written(f"{HOME}/{S}/data") == [(S, f"{HOME}/{S}/data/stubdom-error", "no TPM's state")]
     assert ("shutdown", S, hypervisor.POWEROFF) in world.hypervisor.orders
 
 
-def test_one_that_never_gets_ready_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tpm_domain(monkeypatch, ready="never").written(f"{HOME}/{S}/data") == []
+def test_one_that_never_gets_ready_says_nothing() -> None:
+    assert tpm_domain(ready="never").written(f"{HOME}/{S}/data") == []

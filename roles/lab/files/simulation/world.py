@@ -118,7 +118,7 @@ class World:
         name = store.read(f"{HOMES}/{target or domid}/name") or ""
         behaves = behaviours.of(name)
         if target is None:
-            return (tpm.TpmDomain if tpm.is_one(domid) else Guest)(self, domid, name, behaves)
+            return (tpm.TpmDomain if tpm.is_one(store, domid) else Guest)(self, domid, name, behaves)
         version = store.read(f"/libxl/{target}/dm-version") or "qemu_xen"
         return KINDS[version](self, domid, int(target), name, behaves)
 
