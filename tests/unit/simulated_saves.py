@@ -62,7 +62,7 @@ def xl_save(machine, own, words, room=True):
 
 
 def xl_restore(machine, own, words):
-    path = next(word for word in words if not word.startswith("-"))
+    path = next((word for word in words if not word.startswith("-")), "")
     own.err = f"Loading new save file {path}\n"
     yield 0.1
     text = machine.files.get(path, "").encode("latin-1")

@@ -28,7 +28,7 @@ class Fifo:
 
     def wait(self, deadline: float, *others: int) -> None:
         """Until somebody has written, which is taken, or another descriptor is ready; AssertionError after the deadline."""
-        ready, _, _ = select.select([self.fd, *others], [], [], max(0, deadline - time.monotonic()))
+        ready = select.select([self.fd, *others], [], [], max(0, deadline - time.monotonic()))[0]
         assert ready, "nothing happened for too long"
         if self.fd in ready:
             os.read(self.fd, 4096)
