@@ -56,11 +56,11 @@ REAL_GUESTS = {
 MODULE, BOTH = ["module"], ["module", "xl"]
 A_FEW = (
     ("pvh", "create", "create -p", 90, BOTH),
-    ("pvh", "another bridge", "network-attach", 20, MODULE),
     ("stubdom", "absent that never ran", "destroy", 20, BOTH),
 )
 A_DOZEN = (
     *A_FEW,
+    ("pvh", "another bridge", "network-attach", 20, MODULE),
     ("pvh", "create paused", "create -p", 120, MODULE),
     ("pvh", "another vcpu", "vcpu-set", "ends", MODULE),
     ("pvh", "more memory", "mem-set", 1, MODULE),

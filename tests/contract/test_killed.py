@@ -16,7 +16,7 @@ VICTIMS = {"the play": None, "xl": XL, "module and xl": f"{MODULE} && {XL}"}
 BEHAVIOURS = "/etc/xen-simulation/behaviours.json"
 
 
-@pytest.mark.parametrize("victim", mostly_simulated(VICTIMS, "the play"))
+@pytest.mark.parametrize("victim", mostly_simulated(VICTIMS))
 def test_killed_and_run_again(xen: Host, victim: str) -> None:
     name = "killed-" + victim.split()[-1]
     guest = {**xen.described("stubdom", name), **PATIENT}

@@ -8,7 +8,7 @@ import pytest
 from xenhost import KINDS, PULL_THE_PLUG, Host, mostly_simulated
 
 
-@pytest.fixture(scope="module", params=mostly_simulated(sorted(KINDS), "pvh", "stubdom"))
+@pytest.fixture(scope="module", params=mostly_simulated(sorted(KINDS), "pvh"))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

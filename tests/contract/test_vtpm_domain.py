@@ -14,7 +14,7 @@ import pytest
 import tpm_commands as tpm
 from xenhost import Host, appeared, gone
 
-pytestmark = pytest.mark.only("embedded")
+pytestmark = [pytest.mark.only("embedded"), pytest.mark.no_guest_code]  # test_vtpm.py tells the same of the module
 
 PLACE = "/var/lib/vtpm-test"
 SECRET, DIGEST = b"kept by the TPM", bytes(range(20))
