@@ -28,6 +28,7 @@ def test_qemu_that_exits_is_told_at_once_with_its_reason(empty: Host) -> None:
     assert evidence["left"] == {"state": "halted", "leftovers": []}
 
 
+@pytest.mark.no_guest_code
 def test_qemu_that_never_answers_is_told_when_libxl_gives_up(empty: Host) -> None:
     guest = {**empty.described("stubdom", "silent"), "stubdom": {"type": "linux", "cmdline": "quiet stubdom.fail=silent"}}
     failed = empty.refused(**guest, ready={"timeout": 600, "retries": 0})

@@ -54,10 +54,7 @@ REAL_GUESTS = {
 }
 # On the real host a dozen are told, so that each command of xl that changes anything is hit: (kind, story, command, when, whom).
 MODULE, BOTH = ["module"], ["module", "xl"]
-A_FEW = (
-    ("pvh", "create", "create -p", 90, BOTH),
-    ("stubdom", "absent that never ran", "destroy", 20, BOTH),
-)
+A_FEW = (("pvh", "create", "create -p", 90, BOTH), ("stubdom", "absent that never ran", "destroy", 20, BOTH))
 A_DOZEN = (
     *A_FEW,
     ("pvh", "another bridge", "network-attach", 20, MODULE),

@@ -113,6 +113,7 @@ def test_saved_and_restored_twice_the_guest_runs_on(xen: Host, kind: str, turns:
     xen.guest(name=name, state="absent", **PULL_THE_PLUG)
 
 
+@pytest.mark.no_guest_code
 def test_its_memory_is_not_lost_by_a_word(xen: Host, guest: dict[str, Any]) -> None:
     xen.guest(**guest, state="saved")
     for state in ("halted", "absent"):
@@ -122,6 +123,7 @@ def test_its_memory_is_not_lost_by_a_word(xen: Host, guest: dict[str, Any]) -> N
     assert (steps(dropped), saved_files(xen), dropped["guest"]["state"]) == (["drop"], [], "halted")
 
 
+@pytest.mark.no_guest_code
 def test_restored_as_it_was_saved_and_then_changed(xen: Host, guest: dict[str, Any]) -> None:
     """What is described meanwhile waits; what a running guest takes it gets once it runs, the rest with a restart."""
     xen.guest(**guest, state="saved")
@@ -134,6 +136,7 @@ def test_restored_as_it_was_saved_and_then_changed(xen: Host, guest: dict[str, A
     assert not xen.guest(**other)["changed"]
 
 
+@pytest.mark.no_guest_code
 def test_refused_before_anything_is_done(xen: Host, guest: dict[str, Any]) -> None:
     xen.sh(f"mkdir -p {SAVE_DIR} && mount -t tmpfs -o size=64m none {SAVE_DIR} && echo small")
     try:
@@ -147,6 +150,7 @@ def test_refused_before_anything_is_done(xen: Host, guest: dict[str, Any]) -> No
     assert xen.refused(**guest, state="saved")["code"] == "cannot_save"
 
 
+@pytest.mark.no_guest_code
 def test_the_file_of_another_uuid_is_refused(xen: Host, guest: dict[str, Any]) -> None:
     saved = xen.guest(**guest, state="saved")["guest"]
     another = saved["uuid"][:-1] + ("0" if saved["uuid"][-1] != "0" else "1")
