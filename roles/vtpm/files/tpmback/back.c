@@ -220,8 +220,9 @@ static void connect_front(struct device *device)
 	}
 	store_write(back_path(device, "feature-protocol-v2"), "1");
 	store_write(back_path(device, "ready"), "1");
-	switch_state(device, XENBUS_CONNECTED);
+	/* first the log: who hears of the state may look there */
 	say("front end %u/%u: connected", device->domid, device->devid);
+	switch_state(device, XENBUS_CONNECTED);
 	back_examine();
 }
 
