@@ -222,14 +222,15 @@ def _check_memory(facts: Facts, guest: Guest, state: State, more: int) -> None:
     if facts.info.total_memory < need or (need > free and not facts.autoballoon):
         raise XenError(
             "not_enough_memory",
-            f"memory: the guest{_others(guest, more)} need {need // MIB}MiB, this host has {free // MIB}MiB free",
+            f"memory: {_who(guest, more)} need {need // MIB}MiB, this host has {free // MIB}MiB free",
             {"needed": format_size(need // MIB * MIB), "free": format_size(free), "memory": format_size(guest.memory or 0)},
             "stop a guest, or give this one less",
         )
 
 
-def _others(guest: Guest, more: int) -> str:
-    return (", its stubdomain" if isolated(guest) else "") + (", its TPM's domain" if more else "")
+def _who(guest: Guest, more: int) -> str:
+    who = ["the guest"] + ["its stubdomain"] * isolated(guest) + ["its TPM's domain"] * bool(more)
+    return " and ".join(who)
 
 
 def check_together(about: HostInfo, conf: str, guests: Mapping[str, Guest], states: Mapping[str, State], more: int = 0) -> None:
