@@ -14,7 +14,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.admission import (
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import FIRMWARE_DIRS, info, listed
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import firmware_dirs, info, listed
 
 QEMUS = (
     "/usr/libexec/xen-qemu-system-i386", "/usr/lib/xen-{0}.{1}/bin/qemu-system-i386", "/usr/lib/xen/bin/qemu-system-i386",
@@ -52,7 +52,7 @@ def _guest_types(about: HostInfo) -> list[str]:
 
 
 async def _device_models(host: Any, about: HostInfo, qemu: Optional[str]) -> dict[str, Any]:
-    old = _first(host, [f"{folder.format(*about.version).rsplit('/', 1)[0]}/bin/{TRADITIONAL}" for folder in FIRMWARE_DIRS])
+    old = _first(host, [f"{folder.rsplit('/', 1)[0]}/bin/{TRADITIONAL}" for folder in firmware_dirs(about.version)])
     found: dict[str, Any] = {}
     if qemu:
         done = await host.run([qemu, "--version"])

@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, Field
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain, HostInfo
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import FIRMWARE_DIRS, State, info
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, firmware_dirs, info
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated, lookup
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MIB, Guest, format_size
 
@@ -50,7 +50,7 @@ async def gather(host: Any, guest: Guest) -> Facts:
 
 def stubdom_files(host: Any, stubdom_type: Optional[str], about: HostInfo) -> tuple[str, ...]:
     """The names of the default stubdomain files that exist on this host."""
-    folders = [folder.format(*about.version) for folder in FIRMWARE_DIRS]
+    folders = firmware_dirs(about.version)
     names = STUBDOM_FILES.get(stubdom_type or "", ())
     return tuple(name for name in names if any(host.exists(f"{folder}/{name}") for folder in folders))
 
@@ -173,7 +173,7 @@ def _check_stubdom_files(facts: Facts, guest: Guest) -> None:
         raise XenError(
             "no_stubdom_image",
             f"stubdom.type: this host has no {guest.stubdom.type} stubdomain image ({missing[0]})",
-            {"missing": missing, "looked_in": [f.format(*facts.info.version) for f in FIRMWARE_DIRS]},
+            {"missing": missing, "looked_in": firmware_dirs(facts.info.version)},
             "role stubdom.xen.stubdom_image builds the Linux one from the host's own packages",
         )
 

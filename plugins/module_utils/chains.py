@@ -17,6 +17,7 @@ from typing import NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, report_node
 
 Version = tuple[int, int]
 OLDEST: Version = (4, 4)  # the oldest Xen whose chain is known here
@@ -55,7 +56,7 @@ _HELPER = Row(
 
 # A domain that holds a TPM, of the image of role vtpm, says itself that it serves, once it runs.
 REPORTS = "vtpm-domain"
-_VTPM_INIT = Row(REPORTS, "{guest}", "/local/domain/{guest}/data/vtpm-state", RUNNING, "the init of the TPM's domain")
+_VTPM_INIT = Row(REPORTS, "{guest}", report_node("{guest}"), (SERVES,), "the init of the TPM's domain")
 
 # What holds the guest's device model -> its links, in the order in which they come up.
 CHAINS: Mapping[str, tuple[Row, ...]] = {
@@ -119,7 +120,7 @@ DEVICES: Mapping[str, tuple[Row, ...]] = {
     # vtpm-stubdom is a domain of our own image, which says as well that its TPM answers.
     "vtpm": _VTPM,
     "vtpm-stubdom": (
-        _VTPM_INIT._replace(reporter="{backend}", path=_VTPM_INIT.path.replace("{guest}", "{backend}")),
+        _VTPM_INIT._replace(reporter="{backend}", path=report_node("{backend}")),
         *_VTPM,
     ),
     # The vTPM domain's own device, by which its manager serves it: that front end runs already.

@@ -13,6 +13,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import admission, comp
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Way, running, ways
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path, info
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
@@ -57,9 +58,10 @@ async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: P
     """Raises XenError for what this host cannot give the guest, before anything of the plan is done."""
     names = {step.step for step in plan.steps}
     await saving.admit(host, state, names)
-    more = await _tpm_needs(host, policy, state, names)
     if names & {"create", "queue"}:  # of a text that cannot be built, xl's monitor would lose the guest at its next reboot
-        return admission.check(await admission.gather(host, wanted), wanted, state, more)
+        facts = await admission.gather(host, wanted)
+        beside = _tpm_needs(host, facts.info, policy, state) if "serve" in names else 0
+        return admission.check(facts, wanted, state, beside)
     if names & {"attach", "insert", "resize"}:
         more = sum(step.after - step.before for step in plan.steps if step.field == "memory" and step.step == "resize")
         admission.check_change(await admission.gather(host, wanted), wanted, more, bool(names & {"attach", "insert"}))
@@ -68,11 +70,8 @@ async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: P
     return None
 
 
-async def _tpm_needs(host: Any, policy: Policy, state: State, steps: set[str]) -> int:
+def _tpm_needs(host: Any, about: HostInfo, policy: Policy, state: State) -> int:
     """Bytes for the domain of the guest's TPM, where it is to be made. Raises XenError for what this host cannot give it."""
-    if "serve" not in steps:
-        return 0
-    about = await info(host)
     admission.check_described(about, tpm.check(host, about, policy, state), state)
     return tpm.needs(policy, state)
 

@@ -207,10 +207,10 @@ class Walk:
                 break
             await self.host.await_exit(pids, min(limit, self.host.now() + MONITOR_PATIENCE))
             state = await look(self.host, self.name)
-        # One that ended between the look and the search for it has cleared what was seen.
-        if state.word == "suspended" and self._savers(state):
+        if state.word == "suspended" and (savers := self._savers(state)):
             hint = "wait for that xl to end, or end it, and run again"
-            raise XenError("locked", f"guest {self.name}: another xl saves or migrates it", {"pids": self._savers(state)}, hint)
+            raise XenError("locked", f"guest {self.name}: another xl saves or migrates it", {"pids": savers}, hint)
+        # One that ended between the look and the search for it has cleared what was seen.
         ending = state.word in MONITORED and any(d.name in (self.name, *NAMELESS) for d in state.domains)
         return await look(self.host, self.name) if ending else state
 

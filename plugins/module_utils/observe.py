@@ -40,7 +40,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.placement import place
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
-from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import RUNNING, is_one, report_node, state_path
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, is_one, report_node, state_path
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
 FIRMWARE_DIRS = ("/usr/lib/xen-{0}.{1}/boot", "/usr/libexec/xen/boot", "/usr/lib/xen/boot", "/usr/local/lib/xen/boot")
@@ -116,6 +116,11 @@ class State:
     foreign: Optional[Saved] = None
 
 
+def firmware_dirs(version: Version) -> list[str]:
+    """Where libxl of that Xen may have the images of its domains."""
+    return [folder.format(*version) for folder in FIRMWARE_DIRS]
+
+
 def config_path(name: str) -> str:
     return f"{CONFIG_DIR}/{name}.cfg"
 
@@ -171,9 +176,11 @@ async def look_all(
     read_files()  # where xl was not asked
     now = await placed(host, configs, *_described_places(mine, stored, configs))
     tpms = _tpm_homes(host, configs)
+    reporting = {who for who, node in _report_nodes(mine, domains).items() if nodes.get(node) == SERVES}
     return {
         name: with_saved(
-            _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, tpms), saved_files(host, name, kept)
+            _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, tpms, reporting),
+            saved_files(host, name, kept),
         )
         for name, domain in mine.items()
     }
@@ -240,9 +247,9 @@ def _seen(
     whole: bool,
     configs: Mapping[int, Mapping[str, Any]],
     tpms: Mapping[int, Sequence[int]],
+    reporting: Collection[str],
 ) -> State:
     stubdom_domid, has_qemu = _device_model(domain, nodes)
-    reporting = {who for who, node in _report_nodes({name: domain}, domains).items() if nodes.get(node) == RUNNING}
     return merge(
         name,
         domains,

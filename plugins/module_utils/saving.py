@@ -15,7 +15,7 @@ from typing import Any, Callable, NamedTuple, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import admission
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import FIRMWARE_DIRS, State, info
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, firmware_dirs, info
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
 
@@ -25,7 +25,7 @@ BESIDE_MEMORY = 32 * MIB  # what a saved file has beside the guest's memory: dev
 NOTHING_THERE = {
     "absent": "there is no such guest", "halted": "it does not run", "fresh": "it never ran", "crashed": "it has crashed",
     "shutdown": "it has shut itself down", "half_made": "its creation did not end",
-    "degraded": "the stubdomain of its device model is dead", "opaque": "its device model does not answer",
+    "degraded": "a domain on which it leans is gone", "opaque": "its device model does not answer",
 }  # fmt: skip
 
 
@@ -158,7 +158,7 @@ async def _admit_restore(host: Any, state: State, config: Mapping[str, Any]) -> 
         raise XenError(
             "cannot_restore",
             f"guest {state.name}: its saved memory cannot be restored: the host's stubdomain image does not say that it can",
-            {"looked_in": [folder.format(*about.version) for folder in FIRMWARE_DIRS], "wanted": {"able": [ABLE]}},
+            {"looked_in": firmware_dirs(about.version), "wanted": {"able": [ABLE]}},
             "run role stubdom.xen.stubdom_image",
         )
     facts = await admission.gather(host, guest)
@@ -168,7 +168,7 @@ async def _admit_restore(host: Any, state: State, config: Mapping[str, Any]) -> 
 def _image_able(host: Any, about: Any, config: Mapping[str, Any]) -> bool:
     """What the manifest beside the image says. Of an image of somebody's own nothing can be told before it is tried."""
     ramdisk = str(at(config, "b_info.stubdomain_ramdisk") or "")
-    folders = [folder.format(*about.version) for folder in FIRMWARE_DIRS]
+    folders = firmware_dirs(about.version)
     if ramdisk and ramdisk.rpartition("/")[0] not in folders:
         return True
     found = next((text for folder in folders if (text := host.read_file(f"{folder}/{IMAGE_MANIFEST}")) is not None), "{}")

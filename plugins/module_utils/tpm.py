@@ -14,10 +14,10 @@ from ansible_collections.stubdom.xen.plugins.module_utils import vtpm
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
-    FIRMWARE_DIRS,
     Helper,
     State,
     config_path,
+    firmware_dirs,
     info,
     read_stored,
 )
@@ -31,7 +31,7 @@ AT_ONCE = {"shutdown": {"timeout": 0, "force": True}}
 
 def described(host: Any, about: HostInfo, policy: Policy, state: State) -> dict[str, Any]:
     """The domain as options of a guest. Raises XenError(no_vtpm_image)."""
-    folders = [folder.format(*about.version) for folder in FIRMWARE_DIRS]
+    folders = firmware_dirs(about.version)
     folder = next((f for f in folders if all(host.exists(f"{f}/{name}") for name in (vtpm.KERNEL, vtpm.RAMDISK))), None)
     if folder is None:
         raise XenError(

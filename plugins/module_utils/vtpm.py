@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, invalid, parse_size, vtpm_domain
 
 KERNEL, RAMDISK = "vtpm-stubdom-linux-kernel", "vtpm-stubdom-linux-rootfs"
 STATE_DIR, STATE_SIZE = "/var/lib/stubdom.xen/vtpm", 16 * MIB
-VERSIONS, NEWEST = ("1.2", "2.0"), "2.0"
+NEWEST = "2.0"  # of the versions of a TPM that the image can be
 MEMORY = "128MiB"  # 96 are too few for Linux 6.1 with its ramdisk (it crashes), 112 are enough
-RUNNING = "running"  # what its own node says when its TPM answers
+SERVES = "running"  # what its own node says when its TPM answers
 VERSION = re.compile(r"(?:\A|\s)vtpm\.version=(\S+)")
 
 
@@ -52,7 +52,7 @@ def state_path(guest: str) -> str:
     return f"{STATE_DIR}/{guest}.img"
 
 
-def report_node(domid: int) -> str:
+def report_node(domid: Union[int, str]) -> str:
     """Where the init of a vTPM domain says that its TPM answers."""
     return f"/local/domain/{domid}/data/vtpm-state"
 
