@@ -80,10 +80,8 @@ def teller(xen: Host, tmp_path_factory: pytest.TempPathFactory) -> Host:
             whole.write(source, source.name)
     done = xen.ansible.run(xen.arguments("ansible.builtin.copy", json.dumps({"src": str(archive), "dest": f"{HOME}.zip"})), LIMIT)
     assert done.returncode == 0, done.stdout
-    if xen.kind == "simulated":
-        xen.sh(
-            "cd /usr/lib/xen-4.17/boot && for what in kernel rootfs; do cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-$what; done"
-        )
+    if xen.kind == "simulated":  # where guests with a TPM are told of
+        xen.have_tpm_image()
     xen.sh(f"python3 -m zipfile -e {HOME}.zip {HOME} && echo unpacked")
     return xen
 

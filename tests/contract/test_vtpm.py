@@ -10,38 +10,11 @@ from typing import Any
 
 import pytest
 import tpm_commands as tpm
+from tpm_story import SECRET, answers_in, asked, script, worked
 from xenhost import PATIENT, PULL_THE_PLUG, Host, mostly_simulated
 
 BEHAVIOURS = "/etc/xen-simulation/behaviours.json"
 TPM = {"vtpm": [{"kind": "stubdom"}]}
-SECRET = b"kept by the TPM"
-# What the guest asks of its TPM at each of its starts, through /dev/tpm0: what it had in PCR 10 and in NV, then it changes both.
-ASKS = {
-    "1.2": {
-        "pcr": tpm.pcr_read(),
-        "kept": tpm.nv_read(len(SECRET)),
-        "define": tpm.nv_define(len(SECRET)),
-        "write": tpm.nv_write(SECRET),
-        "extend": tpm.pcr_extend(bytes(range(20))),
-        "extended": tpm.pcr_read(),
-    },
-    "2.0": {
-        "pcr": tpm.tpm2_pcr_read(),
-        "kept": tpm.tpm2_nv_read(len(SECRET)),
-        "define": tpm.tpm2_nv_define(len(SECRET)),
-        "write": tpm.tpm2_nv_write(SECRET),
-        "extend": tpm.tpm2_pcr_extend(bytes(range(32))),
-        "extended": tpm.tpm2_pcr_read(),
-    },
-}
-TELL = """
-tell() {
-  exec 3<> /dev/tpm0
-  printf "$(echo $2 | sed 's/../\\\\x&/g')" >&3
-  echo "told $1 $(dd bs=4096 count=1 <&3 2> /dev/null | xxd -p | tr -d '\\n')"
-  exec 3>&-
-}
-"""
 LINKS = ["vtpm-domain", "vtpm", "vtpm-protocol"]
 STATE = "/var/lib/stubdom.xen/vtpm"
 
@@ -49,14 +22,7 @@ STATE = "/var/lib/stubdom.xen/vtpm"
 @pytest.fixture(scope="module")
 def tpms(xen: Host) -> Host:
     """The host with the image of the TPM's domain; on a simulated one a kernel that is never run."""
-    if xen.kind == "simulated":
-        xen.sh(
-            "cd /usr/lib/xen-4.17/boot && cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-kernel && "
-            "cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-rootfs && echo there"
-        )
-    else:
-        built = xen._ansible(*xen.arguments("ansible.builtin.include_role", "name=stubdom.xen.vtpm"))
-        assert built["outcome"] == "ok", built
+    xen.have_tpm_image()
     return xen
 
 
@@ -73,17 +39,7 @@ def described(host: Host, kind: str, name: str) -> dict[str, Any]:
 
 def asking(host: Host, name: str, version: str) -> list[dict[str, Any]]:
     """The disk with the guest's script."""
-    return host.script(name, TELL + "\n".join(f"tell {what} {command.hex()}" for what, command in ASKS[version].items()))
-
-
-def answers(host: Host, name: str) -> dict[str, bytes]:
-    """What the TPM told the guest since the guest started."""
-    told = [line.split() for line in host.ran(name).splitlines() if line.startswith("told ")]
-    return {what: bytes.fromhex(answer) for _told, what, answer in told}
-
-
-def worked(told: dict[str, bytes]) -> set[str]:
-    return {what for what, answer in told.items() if answer[tpm.RESULT] == tpm.SUCCESS}
+    return host.script(name, script({**asked(version), "extended": tpm.VERSIONS[version].pcr_read()}))
 
 
 @pytest.mark.only("embedded")
@@ -94,7 +50,7 @@ def test_what_the_guest_itself_has_of_its_tpm(host: Host, kind: str, version: st
     guest = {**described(host, kind, name), "vtpm": [{"kind": "stubdom", "version": version}]}
     guest["disks"] = [*guest.get("disks", []), *asking(host, name, version)]
     host.guest(**guest)
-    first = answers(host, name)
+    first = answers_in(host.ran(name).splitlines())
     assert worked(first) == {"pcr", "define", "write", "extend", "extended"}
     assert first["pcr"] != first["extended"]
 
@@ -102,7 +58,7 @@ def test_what_the_guest_itself_has_of_its_tpm(host: Host, kind: str, version: st
     assert host.module("guest_info", names=[name])["guests"][0]["state"] == "degraded"
     mended = host.guest(**guest, **PULL_THE_PLUG, disruption="reboot")
     assert (mended["guest"]["state"], mended["guest"]["vtpm"][0]["ready"]) == ("running", True)
-    second = answers(host, name)
+    second = answers_in(host.ran(name).splitlines())
     assert SECRET in second["kept"]
     assert second["pcr"] == first["pcr"]
     assert not host.guest(**guest)["changed"]

@@ -8,16 +8,14 @@ tell one story, in their order.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import tpm_commands as tpm
+from tpm_story import SECRET, answers_in, asked, script, worked
 from xenhost import Host, appeared, gone
 
 pytestmark = [pytest.mark.only("embedded"), pytest.mark.no_guest_code]  # test_vtpm.py tells the same of the module
 
 PLACE = "/var/lib/vtpm-test"
-SECRET, DIGEST = b"kept by the TPM", bytes(range(20))
 VTPM = f"""
 name = "web-vtpm"
 type = "pv"
@@ -36,37 +34,20 @@ ramdisk = "{PLACE}/ramdisk"
 extra = "console=hvc0 quiet"
 vtpm = ["backend=web-vtpm,uuid=5c0a1ee4-36bb-4b35-8d0c-1d6a0e5a4c0f"]
 """
-# in the guest, in place of the tiny guest's /etc/rc: "told NAME HEX" for each answer
+# in the guest, in place of the tiny guest's /etc/rc
 RC = """#!/bin/sh
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev 2> /dev/null
 for module in /lib/modules/*.ko; do insmod "$module" 2> /dev/null; done
-tell() {
-  exec 3<> /dev/tpm0
-  printf "$(echo $2 | sed 's/../\\\\x&/g')" >&3
-  echo "told $1 $(dd bs=4096 count=1 <&3 2> /dev/null | xxd -p | tr -d '\\n')"
-  exec 3>&-
-}
 """
-ASKED = {
-    "1.2": {
-        "pcr": tpm.pcr_read(),
-        "kept": tpm.nv_read(len(SECRET)),
-        "define": tpm.nv_define(len(SECRET)),
-        "write": tpm.nv_write(SECRET),
-        "extend": tpm.pcr_extend(DIGEST),
-        "random": tpm.get_random(8),
-    },
-    "2.0": {"random": tpm.tpm2_get_random(8)},
-}
+ASKED = {"1.2": {**asked("1.2"), "random": tpm.get_random(8)}, "2.0": {"random": tpm.tpm2_get_random(8)}}
 
 
 def ramdisk(version: str) -> str:
     """A command that makes the guest's ramdisk: the tiny guest's, and over it an /etc/rc that asks this."""
-    lines = [f"tell {name} {command.hex()}\n" for name, command in ASKED[version].items()]
-    script = RC + "".join(lines) + "acpid\necho told all\n"
-    over = f"mkdir -p {PLACE}/over/etc && cd {PLACE}/over && cat > etc/rc <<'END'\n{script}\nEND\nchmod 755 etc/rc"
+    rc = f"{RC}{script(ASKED[version])}acpid\necho told all\n"
+    over = f"mkdir -p {PLACE}/over/etc && cd {PLACE}/over && cat > etc/rc <<'END'\n{rc}\nEND\nchmod 755 etc/rc"
     return f"{over}; (zcat /var/lib/xen-lab/tiny.cpio.gz; find . | cpio -o -H newc --quiet) > {PLACE}/ramdisk"
 
 
@@ -90,7 +71,7 @@ def told(xen: Host, domid: int) -> dict[str, bytes]:
     tty = f"$(xenstore-read /local/domain/{domid}/console/tty)"
     lines = xen.sh(f"timeout 300 sed '/^told all/q' < {tty} | grep -a ^told").splitlines()
     assert lines[-1] == "told all"
-    return {name: bytes.fromhex(answer) for _told, name, answer in (line.split() for line in lines[:-1])}
+    return answers_in(lines[:-1])
 
 
 def guest(xen: Host) -> dict[str, bytes]:
@@ -111,12 +92,6 @@ def ended(name: str) -> str:
     return f"timeout 300 bash -c '{watch}'"
 
 
-def role(xen: Host) -> dict[str, Any]:
-    result = xen._ansible(*xen.arguments("ansible.builtin.include_role", "name=stubdom.xen.vtpm"))
-    assert result["outcome"] == "ok", result
-    return dict(result["msg"])
-
-
 @pytest.fixture(scope="module")
 def host(xen: Host) -> Host:
     xen.sh(f"mkdir {PLACE}; truncate -s 16M {PLACE}/state.img")
@@ -125,19 +100,15 @@ def host(xen: Host) -> Host:
     return xen
 
 
-def succeeded(answers: dict[str, bytes]) -> set[str]:
-    return {name for name, answer in answers.items() if answer[tpm.RESULT] == tpm.SUCCESS}
-
-
 def test_the_role_builds_once(host: Host) -> None:
-    assert role(host)["changed"]
-    assert not role(host)["changed"]
+    assert host.role("vtpm")["changed"]
+    assert not host.role("vtpm")["changed"]
 
 
 def test_a_new_tpm_for_a_new_guest(host: Host) -> None:
     assert vtpm_domain(host) == "running"
     answers = guest(host)
-    assert succeeded(answers) == {"pcr", "define", "write", "extend", "random"}
+    assert worked(answers) == {"pcr", "define", "write", "extend", "random"}
     assert answers["kept"][tpm.RESULT] == tpm.BAD_INDEX
     assert answers["pcr"].endswith(tpm.ZERO_PCR)
 
@@ -176,7 +147,7 @@ def test_a_tpm_2_answers_programs(host: Host) -> None:
     host.sh(ramdisk("2.0"))
     assert vtpm_domain(host, "2.0") == "running"
     destroyed(host, "web")
-    assert succeeded(guest(host)) == {"random"}
+    assert worked(guest(host)) == {"random"}
     destroyed(host, "web-vtpm")
 
 

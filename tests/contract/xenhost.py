@@ -191,6 +191,22 @@ class Host:
         look = f'[ "$(xenstore-read {control}/feature-poweroff 2>/dev/null)" = 1 ]'
         self.sh(f"timeout 600 bash -c '{watch.format(look=look)}'; {look} && echo up")
 
+    def role(self, name: str) -> dict[str, Any]:
+        """What a role of this collection says last, of what it did."""
+        result = self._ansible(*self.arguments("ansible.builtin.include_role", f"name=stubdom.xen.{name}"))
+        assert result["outcome"] == "ok", result
+        return dict(result["msg"])
+
+    def have_tpm_image(self) -> None:
+        """The image of the domain that holds a TPM; on a simulated host a kernel that is never run."""
+        if self.kind == "embedded":
+            self.role("vtpm")
+            return
+        self.sh(
+            "cd /usr/lib/xen-4.17/boot && "
+            "for what in kernel rootfs; do cp /usr/lib/xenfake/kernel vtpm-stubdom-linux-$what; done && echo there"
+        )
+
     def script(self, name: str, lines: str) -> list[dict[str, Any]]:
         """A second disk for a tiny guest, with a script that it runs when it boots (roles/lab: tiny/etc/rc)."""
         path = f"/var/lib/xen-lab/{name}-script.img"

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from simulated_host import Behaviour, SimulatedHost
+from simulated_host import Behaviour
 from stories import DISK, HVM, KINDS, PVH, STUBDOM, by_hand, failure, preview, settle, steps, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils.causes import CAUSES
@@ -16,14 +16,6 @@ RUNS = "-b----"
 HELD = "--p---"
 FORCE = {"shutdown": {"timeout": 5, "force": True}}
 LEAST_HVM = 'name = "shop"\ntype = "hvm"\nmemory = 192\ndisk = ["vdev=xvda,format=raw,access=rw,target=/images/disk.img"]\n'
-
-
-@pytest.fixture
-def host():
-    """After every story: no guest was let run before its device model was up."""
-    host = SimulatedHost()
-    yield host
-    assert host.machine.unsafe == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from simulated_host import FIRMWARE, Behaviour, SimulatedHost, TaskKilled
+from simulated_host import FIRMWARE, Behaviour, TaskKilled
 from simulated_saves import saved_file
 from stories import HVM, KINDS, PVH, STUBDOM, failure, preview, settle, steps, surveyed, task
 
@@ -14,13 +14,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR,
 RESTORED = ["restore", "await", "spend", "unpause", "tidy"]
 FORCE = {"shutdown": {"force": True}}
 ABLE = f"{FIRMWARE}/qemu-stubdom-linux.json"
-
-
-@pytest.fixture
-def host():
-    host = SimulatedHost()
-    yield host
-    assert host.machine.unsafe == []
 
 
 def files(host):

@@ -17,14 +17,6 @@ START = ["serve", "create", "await", "unpause"]
 CREATED = ["xl", "create", "-p"]
 
 
-@pytest.fixture
-def host():
-    """After every story: no guest was let run before its device model and its TPM were up."""
-    host = SimulatedHost()
-    yield host
-    assert host.machine.unsafe == []
-
-
 def created(host):
     """The files of which domains were made, in order."""
     return [argv[3].rpartition("/")[2] for argv in host.commands if argv[:3] == CREATED]

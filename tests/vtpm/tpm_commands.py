@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import NamedTuple
 
 RESULT = slice(6, 10)
 SUCCESS = bytes(4)
@@ -81,3 +83,20 @@ def tpm2_nv_write(data: bytes) -> bytes:
 
 def tpm2_nv_read(size: int) -> bytes:
     return _authorised(0x14E, struct.pack(">II", OWNER, NV_INDEX_2), struct.pack(">HH", size, 0))
+
+
+class Version(NamedTuple):
+    """The commands that both versions have, by what they do. digest: bytes of what a PCR is extended with."""
+
+    pcr_read: Callable[[], bytes]
+    pcr_extend: Callable[[bytes], bytes]
+    nv_define: Callable[[int], bytes]
+    nv_write: Callable[[bytes], bytes]
+    nv_read: Callable[[int], bytes]
+    digest: int
+
+
+VERSIONS = {
+    "1.2": Version(pcr_read, pcr_extend, nv_define, nv_write, nv_read, 20),
+    "2.0": Version(tpm2_pcr_read, tpm2_pcr_extend, tpm2_nv_define, tpm2_nv_write, tpm2_nv_read, 32),
+}
