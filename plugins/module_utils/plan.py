@@ -69,6 +69,7 @@ KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
 LOST = {
     "stubdom": ("recreate", "the stubdomain of its device model is dead: only a new start helps"),
     "vtpm": ("reboot", "the domain of its TPM is gone, and it is bound to that very one: only a new start helps"),
+    "backend": ("reboot", "a domain that served its devices is gone, and it is bound to that very one: only a new start helps"),
 }
 
 
