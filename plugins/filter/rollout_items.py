@@ -75,7 +75,12 @@ def rollout_items(
     lost = [name for name in names if name not in by_name]
     if lost:
         raise AnsibleFilterError(f"rollout_items: {', '.join(lost)}: no guest is described by that name")
-    return [{**by_name[name], "expect_plan": record["plans"][name]["digest"]} for name in names]
+    return [{**by_name[name], **_approved(record["plans"][name])} for name in names]
+
+
+def _approved(plan: Mapping[str, Any]) -> dict[str, str]:
+    """What follows from another guest's being made anew is not known before it is."""
+    return {"expect_plan": plan["digest"]} if plan["digest"] else {}
 
 
 def _back(name: str, was: Mapping[str, Any], guest: Mapping[str, Any], disruption: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ fit; a colour is a wave of hosts, or a turn of guests within their host's wave.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -23,20 +23,19 @@ version_added: 0.1.0
 author:
   - The stubdom.xen contributors (@stubdom)
 description:
-  - Takes what M(stubdom.xen.guests) says in check mode on each host, and returns which hosts may be changed at a time.
+  - Takes what is to be done on each host, and returns which hosts may be changed at a time.
   - A host on which nothing is to be done is in no wave. Every other one is in exactly one.
   - No wave has two hosts that bring down guests of one service, and none that brings one down beside a host on which
     another of that service is down already. A plan that brings no guest down, such as one that adds a disk, is beside any.
-  - Within a host, guests of one service are in different turns.
+  - Within a host, guests of one service are in different turns. One that another names in C(depends_on) is in no later turn
+    than that, and guests whose devices are served by one that is made anew are in the turn of that.
   - Hosts with a guest of a service that is down already come first, then those that the most others cannot be beside,
     then as they are given. The same input gives the same waves.
 positional: _input, canary
 options:
   _input:
     description:
-      - Host to C(guests), the RV(stubdom.xen.guests#module:guests) that the module returned in check mode;
-        C(wanted), the O(stubdom.xen.guest#module:state) that each guest is to have, by its name; and
-        C(services), names or shell patterns of guests, or of C(HOST/GUEST), by the service that they are of.
+      - Host to what P(stubdom.xen.rollout_seen#filter) returned for it.
       - A guest may be of several services. The hosts' C(services) may be the same for all.
     type: dict
     required: true
@@ -73,6 +72,10 @@ EXAMPLES = r"""
   check_mode: true
   register: look
 
+- name: What of it the waves have to know
+  ansible.builtin.set_fact:
+    seen: "{{ look.guests | stubdom.xen.rollout_seen(xen_guests, services={'web': ['web*']}) }}"
+
 - name: In which waves
   ansible.builtin.debug:
     msg: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'seen'))) | stubdom.xen.rollout_waves }}"
@@ -94,29 +97,53 @@ _value:
       type: dict
 """
 
-# Steps (module_utils/steps.py) after which a guest that ran does not.
+# Steps (module_utils/steps.py) after which a guest that ran does not, and those that make its domain anew.
 FALLS = ("shutdown", "pause", "save")
+ANEW = ("create", "restore")
 
 
 class Member(NamedTuple):
-    """What the waves have to know of a guest. down: it is to run and does not."""
+    """What the waves have to know of a guest. along: made anew because a domain is that serves its devices."""
 
     host: str
     name: str
     services: frozenset[str]
+    state: str
+    wanted: str
     steps: tuple[str, ...]
     digest: str
-    falls: bool
-    down: bool
-    runs: bool
+    after: frozenset[str]
+    backends: frozenset[str]
+    along: bool = False
+
+    @property
+    def runs(self) -> bool:
+        return self.wanted == "running" and self.state == "running"
+
+    @property
+    def down(self) -> bool:
+        """It is to run and does not."""
+        return self.wanted == "running" and self.state != "running"
+
+    @property
+    def falls(self) -> bool:
+        return any(step in FALLS for step in self.steps) or (self.along and self.runs)
+
+    @property
+    def acts(self) -> bool:
+        return bool(self.steps) or self.along
 
 
 class Load(NamedTuple):
-    """A node: the services of which it brings down a guest, and of which it has one that is down already."""
+    """A node: the services of which it brings down a guest, and of which it has one that is down already.
+
+    after: the nodes that are to be placed no later.
+    """
 
     name: str
     falls: frozenset[str]
     lacks: frozenset[str]
+    after: frozenset[str] = frozenset()
 
 
 def rollout_waves(
@@ -127,7 +154,7 @@ def rollout_waves(
     members = {host: _members(host, seen) for host, seen in hosts.items()}
     if strict:
         _refuse_unknown(hosts, members)
-    loads = [_load(host, mine) for host, mine in members.items() if any(m.steps for m in mine) or host in again]
+    loads = [_load(host, mine) for host, mine in members.items() if any(m.acts for m in mine) or host in again]
     first = _first(loads, canary, again)
     waves = [(True, wave) for wave in spread([load for load in loads if load.name in first], at_most)]
     waves += [(False, wave) for wave in spread([load for load in loads if load.name not in first], at_most)]
@@ -144,14 +171,36 @@ def spread(loads: Sequence[Load], at_most: int = 0) -> list[list[str]]:
     """First fit: the names of each colour. What is down already comes first, and before what brings down its service."""
     degree = {load.name: sum(apart(load, other) for other in loads if other is not load) for load in loads}
     found: list[list[Load]] = []
-    for load in sorted(loads, key=lambda load: (not load.lacks, -degree[load.name])):
-        after = max((i + 1 for i, there in enumerate(found) for other in there if other.lacks & load.falls), default=0)
-        fits = (i for i in range(after, len(found)) if _fits(load, found[i], at_most))
-        place = next(fits, len(found))
+    for load in _in_order(sorted(loads, key=lambda load: (not load.lacks, -degree[load.name]))):
+        least = max((i + later for i, there in enumerate(found) for other in there for later in _later(load, other)), default=0)
+        place = next((i for i in range(least, len(found)) if _fits(load, found[i], at_most)), len(found))
         if place == len(found):
             found.append([])
         found[place].append(load)
     return [[load.name for load in there] for there in found]
+
+
+def _later(load: Load, other: Load) -> Iterator[int]:
+    """By how many colours ``load`` has to be later than ``other`` at least, if it has to be."""
+    if other.lacks & load.falls:
+        yield 1
+    if other.name in load.after:
+        yield 0
+
+
+def _in_order(loads: Sequence[Load]) -> list[Load]:
+    """The same order, but each behind those that it is to be after. No ring: module guests refuses one."""
+    by_name = {load.name: load for load in loads}
+    found: dict[str, Load] = {}
+
+    def put(load: Load, above: frozenset[str]) -> None:
+        for name in sorted(load.after & by_name.keys() - above):
+            put(by_name[name], above | {load.name})
+        found.setdefault(load.name, load)
+
+    for load in loads:
+        put(load, frozenset({load.name}))
+    return list(found.values())
 
 
 def _fits(load: Load, there: Sequence[Load], at_most: int) -> bool:
@@ -175,13 +224,44 @@ def _load(name: str, members: Iterable[Member]) -> Load:
 
 def _work(members: Sequence[Member], by_service: Mapping[str, Sequence[Member]]) -> dict[str, Any]:
     """What is done on a host: its turns, and what is known of its guests."""
-    named = {m.name: m for m in members}
-    turns = spread([_load(m.name, [m]) for m in members if m.steps])
+    units = _units(members)
+    unit_of = {m.name: name for name, unit in units.items() for m in unit}
+    loads = [
+        _load(name, unit)._replace(
+            after=frozenset(unit_of[n] for m in unit for n in m.after | m.backends if n in unit_of) - {name}
+        )
+        for name, unit in units.items()
+    ]
     return {
-        "turns": [_turn([named[name] for name in turn], by_service) for turn in turns],
-        "plans": {m.name: {"steps": list(m.steps), "digest": m.digest} for m in members if m.steps},
+        "turns": [_turn([m for name in turn for m in units[name]], by_service) for turn in spread(loads)],
+        "plans": {m.name: {"steps": list(m.steps), "digest": None if m.along else m.digest} for m in members if m.acts},
         "ran": [m.name for m in members if m.runs],
     }
+
+
+def _units(members: Sequence[Member]) -> dict[str, list[Member]]:
+    """Those that are made anew together, by the name of one of them. Raises AnsibleFilterError for two of a service."""
+    found = {m.name: [m] for m in members if m.acts}
+    for member in (m for m in members if m.along):
+        for other in sorted(member.backends):
+            mine = next((name for name, unit in found.items() if member in unit), "")
+            theirs = next((name for name, unit in found.items() if any(m.name == other for m in unit)), mine)
+            if mine != theirs:
+                found[theirs] += found.pop(mine)
+    for unit in found.values():
+        _refuse_one_fate([m for m in unit if m.falls])
+    return found
+
+
+def _refuse_one_fate(members: Sequence[Member]) -> None:
+    for i, one in enumerate(members):
+        for other in members[:i]:
+            shared = sorted(one.services & other.services)
+            if shared:
+                raise AnsibleFilterError(
+                    f"rollout_waves: {other.name} and {one.name} on {one.host} are of service {shared[0]}, and are made anew "
+                    "together, as a domain is that serves their devices"
+                )
 
 
 def _turn(members: Sequence[Member], by_service: Mapping[str, Sequence[Member]]) -> dict[str, Any]:
@@ -209,17 +289,22 @@ def _by_service(members: Mapping[str, Sequence[Member]]) -> dict[str, list[Membe
 
 
 def _members(host: str, seen: Mapping[str, Any]) -> list[Member]:
-    services = seen.get("services") or {}
-    return [_member(host, guest, seen.get("wanted") or {}, services) for guest in seen["guests"]]
+    found = [_member(host, guest, seen["services"]) for guest in seen["guests"]]
+    while True:  # what is taken along is made anew, and takes along those that it serves
+        anew = {m.name for m in found if m.along or any(step in ANEW for step in m.steps)}
+        more = [m._replace(along=True) if m.runs and m.backends & anew else m for m in found]
+        if more == found:
+            return found
+        found = more
 
 
-def _member(host: str, guest: Mapping[str, Any], wanted: Mapping[str, str], services: Mapping[str, Sequence[str]]) -> Member:
-    name, state = str(guest["name"]), str(guest["guest"]["state"])
-    steps = tuple(str(step["step"]) for step in guest["plan"])
-    to_run = wanted.get(name, "running") == "running"
-    mine = frozenset(str(s) for s, patterns in services.items() if any(_is(host, name, pattern) for pattern in patterns))
-    runs = to_run and state == "running"
-    return Member(host, name, mine, steps, str(guest["plan_digest"]), any(s in FALLS for s in steps), to_run and not runs, runs)
+def _member(host: str, guest: Mapping[str, Any], services: Mapping[str, Sequence[str]]) -> Member:
+    name = str(guest["name"])
+    mine = frozenset(service for service, patterns in services.items() if any(_is(host, name, p) for p in patterns))
+    return Member(
+        host, name, mine, guest["state"], guest["wanted"], tuple(guest["steps"]), guest["digest"],
+        frozenset(guest["after"]), frozenset(guest["backends"]),
+    )  # fmt: skip
 
 
 def _is(host: str, name: str, pattern: str) -> bool:
@@ -230,10 +315,10 @@ def _is(host: str, name: str, pattern: str) -> bool:
 
 
 def _judge(hosts: Any, named: Sequence[str], at_most: Any) -> None:
-    if not isinstance(hosts, Mapping) or not all(_is_seen(seen) for seen in hosts.values()):
-        raise AnsibleFilterError(
-            "rollout_waves: wanted host to {guests, wanted, services}, with the guests of stubdom.xen.guests"
-        )
+    if not isinstance(hosts, Mapping) or not all(
+        isinstance(s, Mapping) and {"guests", "services"} <= set(s) for s in hosts.values()
+    ):
+        raise AnsibleFilterError("rollout_waves: wanted host to what stubdom.xen.rollout_seen returned")
     if not isinstance(at_most, int) or at_most < 0:
         raise AnsibleFilterError(f"rollout_waves: at_most: wanted a number of hosts, 0 for no limit, not {at_most!r}")
     unknown = sorted({name for name in named if name not in hosts})
@@ -241,18 +326,10 @@ def _judge(hosts: Any, named: Sequence[str], at_most: Any) -> None:
         raise AnsibleFilterError(f"rollout_waves: {', '.join(unknown)}: not among the hosts {', '.join(hosts)}")
 
 
-def _is_seen(seen: Any) -> bool:
-    if not isinstance(seen, Mapping) or not isinstance(seen.get("guests"), (list, tuple)):
-        return False
-    services = seen.get("services") or {}
-    well = isinstance(services, Mapping) and all(isinstance(names, (list, tuple)) for names in services.values())
-    return well and all(isinstance(g, Mapping) and {"name", "plan", "plan_digest", "guest"} <= set(g) for g in seen["guests"])
-
-
 def _refuse_unknown(hosts: Mapping[str, Any], members: Mapping[str, Sequence[Member]]) -> None:
     """A name that is nobody's is a slip, and the guest that was meant would be down with the others."""
     there = [(m.host, m.name) for mine in members.values() for m in mine]
-    said = {(str(s), str(p)) for seen in hosts.values() for s, names in (seen.get("services") or {}).items() for p in names}
+    said = {(str(s), str(p)) for seen in hosts.values() for s, names in seen["services"].items() for p in names}
     lost = sorted(f"{s}: {p}" for s, p in said if not any(_is(host, name, p) for host, name in there))
     if lost:
         raise AnsibleFilterError(f"rollout_waves: services name guests that no host has ({'; '.join(lost)})")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ansible_collections.stubdom.xen.plugins.filter import (
     rollout_back,
     rollout_items,
+    rollout_seen,
     rollout_state,
     rollout_table,
     rollout_unfit,
@@ -34,6 +35,7 @@ DOES = {
     "idle": ("running", []),
     "lost": ("degraded", []),
 }
+ON_NET = {"nics": [{"bridge": "xenbr0", "backend": "net"}]}
 NOW = "2026-01-01T00:00:00Z"
 waves_of = rollout_waves.rollout_waves
 
@@ -44,9 +46,14 @@ def told(name, does):
     return {"name": name, "plan": [{"step": step} for step in steps], "plan_digest": f"digest-{name}", "guest": {"state": state}}
 
 
-def fleet(hosts, services=None):
+def fleet(hosts, services=None, more=None):
+    """more: options of guests, by name."""
     return {
-        host: {"guests": [told(name, does) for name, does in guests.items()], "wanted": {}, "services": services or {}}
+        host: rollout_seen.rollout_seen(
+            [told(name, does) for name, does in guests.items()],
+            [{"name": n, **(more or {}).get(n, {})} for n in guests],
+            services,
+        )
         for host, guests in hosts.items()
     }
 
@@ -59,7 +66,7 @@ def hosts_of(waves):
 def test_waves(name):
     case = CASES[name]
     given_ = {key: case[key] for key in ("canary", "again", "at_most") if key in case}
-    waves = waves_of(fleet(case["hosts"], case.get("services")), **given_)
+    waves = waves_of(fleet(case["hosts"], case.get("services"), case.get("described")), **given_)
     assert hosts_of(waves) == case["waves"]
     assert [wave["canary"] for wave in waves] == [i < case.get("canaries", 1) for i in range(len(waves))]
     turns = {host: [turn["guests"] for turn in work["turns"]] for wave in waves for host, work in wave["hosts"].items()}
@@ -153,16 +160,46 @@ def test_few_waves(hosts_):
     ("hosts_", "more", "said"),
     [
         ([], {}, "wanted host to"),
-        ({"xen1": {"guests": [{"name": "web1"}]}}, {}, "wanted host to"),
-        ({"xen1": {"guests": [], "services": {"web": "web1"}}}, {}, "wanted host to"),
+        ({"xen1": {"guests": []}}, {}, "wanted host to"),
         (fleet({"xen1": {"web1": "down"}}), {"canary": ["xen7"]}, "xen7: not among the hosts xen1"),
         (fleet({"xen1": {"web1": "down"}}), {"at_most": -1}, "at_most: wanted a number of hosts"),
         (fleet({"xen1": {"web1": "down"}}, {"web": ["web1", "wbe2"]}), {}, r"guests that no host has \(web: wbe2\)"),
+        (
+            fleet(
+                {"xen1": {"net": "down", "web1": "idle", "web2": "idle"}},
+                {"web": ["web*"]},
+                dict.fromkeys(("web1", "web2"), ON_NET),
+            ),
+            {},
+            "web1 and web2 on xen1 are of service web, and are made anew together",
+        ),
     ],
 )
 def test_what_is_refused(hosts_, more, said):
     with pytest.raises(AnsibleFilterError, match=f"rollout_waves: .*{said}"):
         waves_of(hosts_, **more)
+
+
+@pytest.mark.parametrize(
+    ("guests", "more", "said"),
+    [
+        ({}, {}, "wanted the guests"),
+        ([{"name": "web1"}], {}, "wanted the guests"),
+        ([], {"services": ["web1"]}, "services: wanted lists"),
+        ([], {"services": {"web": "web1"}}, "services: wanted lists"),
+    ],
+)
+def test_what_was_not_seen_is_refused(guests, more, said):
+    with pytest.raises(AnsibleFilterError, match=f"rollout_seen: {said}"):
+        rollout_seen.rollout_seen(guests, [], **more)
+
+
+def test_nothing_secret_is_seen():
+    described = [{"name": "web1", "vnc": {"password": "hunter2"}, "state": "halted", "depends_on": ["db"], **ON_NET}]
+    seen = rollout_seen.rollout_seen([{**told("web1", "down"), "diff": {"before": "hunter2"}}], described)
+    assert "hunter2" not in json.dumps(seen)
+    wanted = {"state": "running", "wanted": "halted", "after": ["db"], "backends": ["net"], "digest": "digest-web1"}
+    assert {key: seen["guests"][0][key] for key in wanted} == wanted
 
 
 # --- what is remembered
@@ -271,6 +308,14 @@ def test_a_guest_of_a_run_that_was_broken_off_is_brought_back_once():
     assert [turn["guests"] for turn in record["turns"]] == [["web1"], ["web2"]]
 
 
+def test_what_follows_from_another_guest_was_not_approved():
+    waves = waves_of(fleet({"xen1": {"net": "down", "web1": "idle"}}, None, {"web1": ON_NET}))
+    record = waves[0]["hosts"]["xen1"]
+    items = rollout_items.rollout_items([{"name": "net"}, {"name": "web1"}], record, 0)
+    assert items == [{"name": "net", "expect_plan": "digest-net"}, {"name": "web1"}]
+    assert record["turns"][0]["falls"] == ["net", "web1"]
+
+
 def test_a_turn_is_valid_input_of_the_module():
     known = planned({}, {"xen1": {"web1": "down", "web2": "down"}})
     described = [{"name": name, "memory": "1GiB"} for name in ("web1", "web2")]
@@ -329,7 +374,9 @@ def test_the_table():
 # --- the documentation
 
 
-@pytest.mark.parametrize("module", [rollout_back, rollout_items, rollout_state, rollout_table, rollout_unfit, rollout_waves])
+@pytest.mark.parametrize(
+    "module", [rollout_back, rollout_items, rollout_seen, rollout_state, rollout_table, rollout_unfit, rollout_waves]
+)
 def test_the_filters_have_the_documented_names_and_options(module):
     documented = yaml.safe_load(module.DOCUMENTATION)
     function = module.FilterModule().filters()[documented["name"]]
