@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from xenhost import BIN, ENV, KINDS, LIMIT, MINUTES, PATIENT, Host
+from xenhost import BIN, ENV, KINDS, LIMIT, MINUTES, PATIENT, ROOT, Host
 
 Looks = list[tuple[float, dict[str, str]]]  # when a host looked, and the flags of each domain it saw
 SEEN = "/root/rollout-seen"
@@ -25,19 +25,8 @@ WATCH = """#!/bin/bash
 exec 3< <(exec xenstore-watch @introduceDomain @releaseDomain)
 while read -r event <&3; do /root/rollout-look; done
 """
-# What a user might ask: has the guest's own kernel come up? And whoever asks looks at all guests as well, for the test.
-PROBE = """---
-- name: Wait until the guests have booted
-  ansible.builtin.command:
-    argv: [bash, -c, "{{ booted }}", "-", "{{ item }}"]
-  loop: "{{ rollout_now.guests }}"
-  changed_when: false
-  vars:
-    booted: >-
-      node=/local/domain/$(xl domid "$1")/control;
-      look() { [ "$(xenstore-read $node/feature-poweroff 2>/dev/null)" = 1 ]; };
-      exec 3< <(exec timeout 600 xenstore-watch $node);
-      while read -r event <&3; do look && break; done; look
+# The probe is the one of docs/rollout.md. Whoever asks looks at all guests as well, for the test.
+PROBE = """
 - name: Look at all guests
   ansible.builtin.command: /root/rollout-look
   changed_when: false
@@ -73,7 +62,9 @@ class Fleet:
     def __init__(self, hosts: Mapping[str, Host], inventory: Path, where: Path) -> None:
         self.hosts, self.inventory, self.where = hosts, inventory, where
         self.state = where / "rollout.state"
-        (where / "probe.yml").write_text(PROBE, encoding="utf-8")
+        page = (ROOT / "docs/rollout.md").read_text(encoding="utf-8")
+        probe = next(block for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S) if "rollout_now" in block)
+        (where / "probe.yml").write_text(probe + PROBE, encoding="utf-8")
 
     def describe(self, guests: Mapping[str, Iterable[Mapping[str, Any]]], **more: Any) -> None:
         """What the inventory says from now on."""
