@@ -120,7 +120,7 @@ def down_together(
     found = []
     for _when, host, domains in sorted((when, host, domains) for host, looks in seen.items() for when, domains in looks):
         down[host] = [f"{host}/{name}" for name in service.get(host, ()) if not _runs(domains.get(name))]
-        together = [name for names in down.values() for name in names]
+        together = sorted(name for names in down.values() for name in names)
         if len(together) > 1:
             found.append(together)
     return found
