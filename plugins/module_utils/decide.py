@@ -14,6 +14,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import (
     compare,
     emulator,
     intent,
+    order,
     qemu,
     rules,
     saving,
@@ -30,6 +31,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Poli
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, Vtpm, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
 
+LETS_RUN = {"create", "restore", "resume", "unpause"}
 # Devices in libxl's JSON that are no option yet, and their keys in xl.cfg (tools/xl/xl_parse.c, 4.17). `vfb` makes vkbs too.
 DEVICES = {"rdms": "rdm", "dtdevs": "dtdev", "pvcallsifs": "pvcalls", "vdispls": "vdispl", "vsnds": "vsnd"}
 
@@ -69,6 +71,8 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
 async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: Plan) -> None:
     """Raises XenError for what this host cannot give the guest, before anything of the plan is done."""
     names = {step.step for step in plan.steps}
+    if names & LETS_RUN:
+        order.refuse_alone(state.name, policy.depends_on, state.domains)
     await saving.admit(host, state, names)
     if (emulated := swtpm.of(wanted)) and names & {"create", "queue", "store"}:
         await _admit_emulated(host, policy, emulated, wanted, state, "serve" in names)
