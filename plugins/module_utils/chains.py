@@ -81,7 +81,7 @@ CHAINS: Mapping[str, tuple[Row, ...]] = {
     "qemu": (_QEMU,),
     "restricted": _RESTRICTED,
     "qemu-tpm": (_EMULATOR, _QEMU),
-    "restricted-tpm": (_EMULATOR, *_RESTRICTED),
+    "restricted-tpm": (_EMULATOR._replace(first=(4, 10)), *_RESTRICTED),
     "linux": (
         Row(
             "qmp-proxy", "0", "/local/domain/0/device-model/{stubdom}/qmp-proxy-state", RUNNING,

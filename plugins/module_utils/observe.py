@@ -40,7 +40,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.placement import place
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
-from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import Emulated, hvmloader_told, told_by
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import NO_EMULATOR, Emulated, hvmloader_told, told_by
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, is_one, report_node, state_path
 
@@ -116,7 +116,7 @@ class State:
     saved: Optional[Saved] = None
     spent: tuple[str, ...] = ()
     foreign: Optional[Saved] = None
-    emulated: Emulated = Emulated()
+    emulated: Emulated = NO_EMULATOR
 
 
 def firmware_dirs(version: Version) -> list[str]:
@@ -376,7 +376,7 @@ def merge(
     reports: bool = False,
     tpm_state: bool = False,
     tpm_homes: Sequence[int] = (),
-    emulated: Emulated = Emulated(),
+    emulated: Emulated = NO_EMULATOR,
     hvmloader: Optional[str] = None,
 ) -> State:
     """The observations as one State. hvmloader: what it is told of the guest's TPM. Pure."""

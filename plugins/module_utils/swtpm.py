@@ -40,6 +40,9 @@ class Emulated(NamedTuple):
         return self.made or self.version is not None
 
 
+NO_EMULATOR = Emulated()
+
+
 def state_dir(guest: str) -> str:
     return f"{STATE_DIR}/{guest}.tpm"
 

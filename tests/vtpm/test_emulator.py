@@ -188,7 +188,7 @@ def test_the_real_qemu_takes_the_arguments_and_comes_again(host: XenHost, versio
     for _time in range(2):
         argv = [str(QEMU), "-M", "q35", "-accel", "tcg", "-S", "-display", "none", *(guest.device_model.args or ())]
         qemu = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until("QEMU is not connected", lambda: look(host)[1] or qemu.poll() is not None)
+        wait_until("QEMU is not connected", lambda one=qemu: look(host)[1] or one.poll() is not None)
         assert qemu.poll() is None
         wait_until("QEMU takes no signals yet", lambda pid=qemu.pid: ready(pid))
         qemu.send_signal(sign)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from chardevs import keys, words
 
 HAS_TPM = "/etc/xen-simulation/qemu-has-tpm"  # where this file is, dom0's QEMU is one that is built with TPM
-HELP = "Supported TPM types (choose only one):\n passthrough   Passthrough TPM backend driver\n    emulator   TPM emulator backend driver\n"
+HELP = "Supported TPM types (choose only one):\n    emulator   TPM emulator backend driver\n"
 INIT, SHUTDOWN, GET_CAPABILITY, STOP, SET_DATAFD = 2, 3, 1, 14, 16
 
 
