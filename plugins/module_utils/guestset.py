@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional, Union
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, dryrun, order, purge, rules, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, dryrun, order, purge, rules, swtpm, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import Decision, approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -133,7 +133,8 @@ async def _fits(host: Any, members: Sequence[Member], decided: Mapping[str, Deci
                 "give each guest a UUID of its own, or none: one is made then",
             )  # fmt: skip
     if starting:
-        more = sum(tpm.needs(m.policy, states[m.name]) for m in members if _does(decided[m.name], "serve"))
+        served = [m for m in members if _does(decided[m.name], "serve") and not swtpm.of(starting[m.name])]
+        more = sum(tpm.needs(m.policy, states[m.name]) for m in served)
         admission.check_together(await info(host), host.read_file("/etc/xen/xl.conf") or "", starting, states, more)
 
 
