@@ -321,6 +321,15 @@ def test_only_where_qemu_is_in_dom0(host, guest):
     assert host.snapshot() == before
 
 
+def test_a_guest_called_as_anothers_file_has_its_own(host):
+    other = {**GUEST, "name": f"{NAME}.pid", "disks": []}
+    task(host, GUEST)
+    task(host, other)
+    settle(host, GUEST)
+    settle(host, other)
+    assert len(host.emulators.serving) == 2
+
+
 def test_a_longer_name_than_a_sockets_path_may_be(host):
     assert failure(host, {**GUEST, "name": "n" * 81}).evidence["option"] == "vtpm[0].kind"
     assert len(swtpm.socket_path("n" * 80)) < 108
