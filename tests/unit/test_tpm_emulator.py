@@ -104,6 +104,20 @@ def test_a_guest_that_is_to_have_no_tpm_any_more(host):
     settle(host, HVM, vtpm=[])
 
 
+@pytest.mark.parametrize("kinds", [("stubdom", "emulator"), ("emulator", "stubdom")])
+def test_the_other_kind_is_another_tpm_and_the_first_one_is_kept(host, kinds):
+    first, second = ({**HVM, "vtpm": [{"kind": kind}]} for kind in kinds)
+    task(host, first)
+    done = task(host, second, disruption="reboot")
+    assert steps(done) == ["store", "shutdown", "release", *START]
+    assert (f"{NAME}-vtpm" in host.domains(), SOCKET in host.emulators.serving) == (kinds[1] == "stubdom", kinds[1] == "emulator")
+    settle(host, second)
+    assert {STATE, f"/var/lib/stubdom.xen/vtpm/{NAME}.img"} <= set(host.files)
+    gone = task(host, {"name": NAME}, state="absent", purge_state=True)
+    assert steps(gone) == ["shutdown", "release", "forget", "purge"]
+    assert [path for path in host.files if "/vtpm/" in path] == []
+
+
 def test_a_guest_that_gets_one_as_it_runs_has_it_after_a_restart_by_a_task(host):
     """Its own reboot brings none: nobody would have started the emulator, and QEMU would not start without it."""
     task(host, HVM)
