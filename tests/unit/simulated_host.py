@@ -146,6 +146,9 @@ class SimulatedHost:
         return Done(process.rc, process.out, process.err)
 
     async def serve(self, path, argv, log):
+        self.commands.append(["setsid", "--fork", "sh", *argv])
+        if len(self.commands) == self.kill_task_at:
+            raise TaskKilled
         self.emulators.serve(path, argv, log)
 
     async def converse(self, path, requests, deadline):
