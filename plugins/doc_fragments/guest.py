@@ -482,6 +482,14 @@ options:
       - Otherwise allow to begin with an empty TPM where the state of the one that the guest had is gone.
     type: bool
     default: false
+  depends_on:
+    description:
+      - The names of guests of this host that have to run before this one does. In the list of M(stubdom.xen.guests) they
+        come up first and go down last; one that is not described there has to run already, or this guest is refused.
+      - The domains that a device has as O(disks[].backend), O(nics[].backend), O(channels[].backend), O(p9[].backend) or
+        O(vtpm[].backend) need not be named, the order is the same.
+    type: list
+    elements: str
   expect_plan:
     description: Refuse to do anything unless the plan has this digest, as RV(plan_digest) of a run in check mode.
     type: str

@@ -174,6 +174,7 @@ POLICY: dict[str, Any] = {
     },
     "compare": {"type": "dict"},
     "purge_state": {"type": "bool", "default": False},
+    "depends_on": {"type": "list", "elements": "str"},
     "expect_plan": _text(),
 }
 
@@ -181,6 +182,8 @@ GUESTS: dict[str, Any] = {
     "guests": {"type": "list", "elements": "dict", "required": True, "options": {**GUEST, **POLICY}},
     "concurrency": {"type": "int", "default": 8},
     "continue_on_error": {"type": "bool", "default": False},
+    "purge": {"type": "bool", "default": False},
+    "purge_limit": {"type": "int", "default": 1},
     "expect_plan": _text(),
 }
 

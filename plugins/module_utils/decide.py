@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules, saving, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, order, rules, saving, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -20,6 +20,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Poli
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
 
+LETS_RUN = {"create", "restore", "resume", "unpause"}
 # Devices in libxl's JSON that are no option yet, and their keys in xl.cfg (tools/xl/xl_parse.c, 4.17). `vfb` makes vkbs too.
 DEVICES = {"rdms": "rdm", "dtdevs": "dtdev", "pvcallsifs": "pvcalls", "vdispls": "vdispl", "vsnds": "vsnd"}
 
@@ -57,6 +58,8 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
 async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: Plan) -> None:
     """Raises XenError for what this host cannot give the guest, before anything of the plan is done."""
     names = {step.step for step in plan.steps}
+    if names & LETS_RUN:
+        order.refuse_alone(state.name, policy.depends_on, state.domains)
     await saving.admit(host, state, names)
     if names & {"create", "queue"}:  # of a text that cannot be built, xl's monitor would lose the guest at its next reboot
         facts = await admission.gather(host, wanted)

@@ -48,6 +48,8 @@ CODES = {
     "no_guest": "There is no guest of that name that could become ready.",
     "not_ready": "The guest was not let run, because its readiness chain was not seen to hold.",
     "not_begun": "The guest was not begun, because another one of its set had failed; nothing of it was touched.",
+    "dependency_down": "A guest on which this one depends does not run; nothing was touched.",
+    "purge_limit": "More guests would be purged than the task allows; nothing was touched.",
     "shutdown_timeout": "The guest did not shut itself down in time.",
     "cannot_save": "The guest cannot be saved, or not now; nothing was touched.",
     "save_failed": "xl could not save the guest; it runs on, and no file is left.",

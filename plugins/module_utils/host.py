@@ -18,7 +18,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import qmp, waiting
@@ -88,9 +88,11 @@ class XenHost:
                 )
             await gate.on_event()
 
-    def together(self, walks: Sequence[Coroutine[Any, Any, Any]], limit: int = 1) -> list[Outcome]:
-        """Runs coroutines of the engine to their ends, at most ``limit`` at a time. Each is to have a host of its own."""
-        return waiting.together(walks, limit)
+    def together(
+        self, walks: Sequence[Coroutine[Any, Any, Any]], limit: int = 1, after: Sequence[Collection[int]] = ()
+    ) -> list[Outcome]:
+        """Runs coroutines of the engine to their ends, see waiting.together(). Each is to have a host of its own."""
+        return waiting.together(walks, limit, after)
 
     def finish(self, walk: Coroutine[Any, Any, Any]) -> Any:
         """Runs one coroutine to its end and returns its value. Raises the XenError that stopped it."""

@@ -98,8 +98,8 @@ class SimulatedHost:
 
     # --- the port
 
-    def together(self, walks, limit=1):
-        return together(self.timeline, walks, limit)
+    def together(self, walks, limit=1, after=()):
+        return together(self.timeline, walks, limit, after)
 
     def finish(self, walk):
         return self.together([walk])[0].get()
