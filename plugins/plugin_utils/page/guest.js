@@ -5,12 +5,12 @@
 
 const VERDICTS = {
   degraded: ["✕", "degraded", "it does not work as it should"],
+  unreachable: ["–", "unreachable", "its host could not be looked at"],
   refused: ["⊘", "refused", "this host cannot have it as it is described"],
   missing: ["◌", "missing", "described, and not there"],
   drifted: ["≠", "drifted", "otherwise than described"],
   leftovers: ["⋯", "leftovers", "domains remain that serve nothing"],
   not_described: ["?", "not described", "there, and not in the inventory"],
-  unreachable: ["–", "unreachable", "its host could not be looked at"],
   as_described: ["✓", "as described", "nothing would change"],
 };
 const ORDER = Object.keys(VERDICTS);
@@ -29,12 +29,10 @@ function rowOf(item, opened) {
       el("span", { class: "word" }, glyph(guest.verdict), " ", VERDICTS[guest.verdict][1]),
       el("span", { class: "name", title: guest.name }, guest.name),
       el("span", { class: "kind soft" }, guest.type || ""),
-      el("span", { class: "ids soft" }, idsOf(guest)),
+      el("span", { class: "ids soft", title: own(guest).map((domain) => `${domain.name}: ${domain.domid ?? "no domain"}`).join("\n") }, idsOf(guest)),
       el("span", { class: "what", title: summaryOf(guest) }, summaryOf(guest)),
-      guest.needs && guest.verdict !== "as_described"
-        ? el("span", { class: "needs", "data-needs": guest.needs, title: "the most that the guest would notice" },
-          guest.needs === "none" ? "unnoticed" : guest.needs)
-        : el("span")));
+      guest.needs && guest.needs !== "none"
+        ? el("span", { class: "needs", "data-needs": guest.needs, title: "what it takes" }, guest.needs) : el("span")));
   row.addEventListener("toggle", () => {
     opened[row.open ? "add" : "delete"](item.key);
     if (row.open && row.childElementCount === 1) row.append(panelOf(guest));
@@ -45,14 +43,18 @@ function rowOf(item, opened) {
 
 /** The domids of a guest's domains on one line. */
 function idsOf(guest) {
-  const own = guest.domains.filter((domain) => domain.role !== "leftover");
-  return own.length ? own.map((domain) => domain.domid ?? "gone").join(" + ") : (guest.state || "");
+  return own(guest).map((domain) => domain.domid ?? "gone").join(" + ") || guest.state || "";
+}
+
+function own(guest) {
+  return guest.domains.filter((domain) => domain.role !== "leftover");
 }
 
 /** Why a guest has its verdict, on one line. */
 function summaryOf(guest) {
   if (guest.verdict === "degraded") return guest.evidence[guest.evidence.length - 1] || "its readiness chain does not hold";
   if (guest.error) return guest.error.msg;
+  if (guest.verdict === "unreachable") return "";
   if (guest.verdict === "missing") return `wanted ${guest.wanted}`;
   const stands = guest.wanted && guest.wanted !== "present" && guest.wanted !== guest.state ? [`${guest.state}, wanted ${guest.wanted}`] : [];
   const fields = guest.differs.map((row) => row.field);
@@ -74,12 +76,12 @@ function part(title, wide, ...kids) {
 // --- its domains, as a tree: the guest, and the domains that it leans on
 
 function domains(guest) {
-  const own = guest.domains.find((domain) => domain.role === "guest");
-  const others = guest.domains.filter((domain) => domain !== own);
-  if (own && guest.type === "hvm" && !others.some((domain) => domain.role === "stubdomain")) {
+  const itself = guest.domains.find((domain) => domain.role === "guest");
+  const others = guest.domains.filter((domain) => domain !== itself);
+  if (itself && guest.type === "hvm" && !others.some((domain) => domain.role === "stubdomain")) {
     others.unshift({ role: "host0", name: "Domain-0", domid: 0, alive: true });
   }
-  const root = own || { role: "guest", name: guest.name, domid: null, alive: true };
+  const root = itself || { role: "guest", name: guest.name, domid: null, alive: true };
   return part("Domains", false,
     el("ul", { class: "tree" }, el("li", {}, box(root, guest.state),
       others.length > 0 && el("ul", {}, others.map((domain) => el("li", {}, box(domain, stateOf(domain))))))),
@@ -98,15 +100,14 @@ function box(domain, state) {
 // --- what is wrong with it
 
 function degraded(guest) {
-  const broken = guest.verdict === "degraded" ? guest.readiness.filter((link) => link.holds === false) : [];
-  if (!guest.evidence.length && !broken.length) return null;
-  return part("Why it is degraded", false, el("ul", { class: "facts" },
-    guest.evidence.map((text) => el("li", {}, text)),
-    broken.map((link) => el("li", {}, `${link.link}: domain ${link.domain} should say ${wanted(link)}, `, el("code", {}, `${link.path} = ${link.value ?? "(nothing)"}`)))));
+  if (guest.verdict !== "degraded") return null;
+  const broken = guest.readiness.filter((link) => link.holds === false);
+  const chain = broken.length ? [`of its readiness chain do not hold: ${broken.map((link) => link.link).join(", ")}`] : [];
+  return part("Why it is degraded", false, el("ul", { class: "facts" }, [...guest.evidence, ...chain].map((text) => el("li", {}, text))));
 }
 
 function wanted(link) {
-  return link.want === "*" ? "something" : link.want;
+  return link.want === "*" ? "any value" : link.want;
 }
 
 function refused(guest) {
@@ -156,9 +157,12 @@ function by(guest, link) {
 
 function chain(guest) {
   if (!guest.readiness.length) return null;
-  return part("Its readiness chain now", false, el("ul", { class: "steps" }, guest.readiness.map((link) => el("li", {},
-    el("span", { class: link.holds === false ? "bad" : "" }, link.holds === false ? "✕ " : "✓ "), el("b", {}, link.link), ` domain ${link.domain} `,
-    el("code", { class: "soft" }, `${link.path} = ${link.value ?? "(nothing)"}`)))));
+  const line = (link) => {
+    const broken = link.holds === false;
+    return el("li", {}, el("span", { class: broken ? "bad" : "" }, broken ? "✕ " : "✓ "), el("b", {}, link.link), ` domain ${link.domain} `,
+      el("code", { class: "soft" }, `${link.path} = ${link.value ?? "(nothing)"}`), broken && el("span", { class: "bad" }, ` wanted ${wanted(link)}`));
+  };
+  return part("Its readiness chain now", true, el("ul", { class: "chain" }, guest.readiness.map(line)));
 }
 
 function rolled(guest) {
@@ -178,7 +182,7 @@ function rolled(guest) {
 function truths(guest) {
   const words = ["desired", "stored", "live"].filter((word) => guest[word]);
   if (!words.length) return null;
-  const whole = el("details", {}, el("summary", {}, `All of ${words.join(", ")}`));
+  const whole = el("details", {}, el("summary", {}, `The whole description: ${words.join(", ")}`));
   whole.addEventListener("toggle", () => {
     if (whole.childElementCount > 1) return;
     whole.append(el("div", { class: "truths" }, words.map((word) => el("div", {}, el("b", {}, word), el("pre", {}, JSON.stringify(guest[word], null, 1).replaceAll(HIDDEN, "(hidden)"))))));

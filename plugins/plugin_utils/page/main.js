@@ -47,10 +47,31 @@ function renderHosts(words, filtered) {
     const items = filtered ? entry.items.filter((item) => fits(item, words)) : entry.items;
     const named = shown.only.size === 0 && words.every((word) => entry.text.includes(word));
     entry.section.hidden = items.length === 0 && filtered && !named;
-    entry.body.replaceChildren(...chunked(items, (item) => rowOf(item, opened)));
+    const row = (item) => rowOf(item, opened), folded = filtered ? [] : foldable(entry);
+    const rows = chunked(folded.length && !entry.whole ? items.slice(0, items.length - folded.length) : items, row);
+    entry.body.replaceChildren(...rows, ...(folded.length ? [foldOf(entry, folded)] : []));
     count += items.length;
   }
   return count;
+}
+
+const FEW = 5;
+
+/** The guests of a host that nobody has to look at; they stand last. */
+function foldable(entry) {
+  const fine = entry.items.filter((item) => item.guest.verdict === "as_described");
+  return fine.length > FEW && fine.length < report.summary.guests ? fine : [];
+}
+
+function foldOf(entry, folded) {
+  const fold = el("button", { type: "button", class: "fold", "aria-expanded": String(Boolean(entry.whole)) },
+    glyph("as_described"), ` ${folded.length} as described`, el("span", { class: "soft" }, entry.whole ? " hide" : " show"));
+  fold.addEventListener("click", () => {
+    entry.whole = !entry.whole;
+    render();
+    entry.body.lastChild.focus();
+  });
+  return fold;
 }
 
 function renderRollout(words) {
@@ -92,6 +113,10 @@ function openEntry(entry, item) {
   if (shown.view !== "guests" || entry.section.hidden || (item && !fits(item, []))) show({ text: "", only: new Set(), view: "guests" });
   if (!item) return entry.section.scrollIntoView();
   opened.add(item.key);
+  if (foldable(entry).includes(item) && !entry.whole) {
+    entry.whole = true;
+    render();
+  }
   for (const place of entry.body.children) fill(place);
   const row = [...entry.body.querySelectorAll("details.guest")].find((other) => other.dataset.key === item.key);
   if (!row) return undefined;
@@ -103,7 +128,7 @@ function openEntry(entry, item) {
 // --- keys
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target === search, row = event.target.closest?.("summary, .lane");
+  const typing = event.target === search, row = event.target.closest?.("summary, .lane, .fold");
   if (event.key === "/" && !typing) {
     event.preventDefault();
     search.focus();
@@ -116,7 +141,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 function step(from, way) {
-  const rows = [...document.querySelectorAll(shown.view === "guests" ? ".host:not([hidden]) .guest > summary" : ".lane")];
+  const rows = [...document.querySelectorAll(shown.view === "guests" ? ".host:not([hidden]) :is(.guest > summary, .fold)" : ".lane")];
   const next = from ? rows[rows.indexOf(from) + way] : rows[way > 0 ? 0 : -1];
   (next || search).focus();
 }
@@ -150,6 +175,8 @@ theme.addEventListener("click", () => {
 // --- on paper everything is there, and what somebody should look at is open
 
 window.addEventListener("beforeprint", () => {
+  for (const entry of entries) entry.whole = true;
+  render();
   for (const place of document.querySelectorAll(".chunk:empty")) fill(place);
   for (const row of document.querySelectorAll("details.guest:not([data-is=as_described])")) row.open = true;
 });

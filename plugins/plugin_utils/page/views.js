@@ -12,9 +12,10 @@ function overview(report) {
   const head = summary.guests === 0 ? "No guests were found"
     : right === summary.guests ? `All ${plural(right, "guest")} as described`
       : `${right} of ${plural(summary.guests, "guest")} as described`;
-  const notes = ORDER.filter((word) => word !== "as_described" && counts[word]).map((word) => `${counts[word]} ${VERDICTS[word][1]}`);
-  if (summary.leftovers) notes.push(`${plural(summary.leftovers, "domain")} that serve nothing`);
-  document.getElementById("headline").append(head, el("small", {}, notes.join(" · ") || "Nothing would change."));
+  const notes = [];
+  if (summary.leftovers) notes.push(`${plural(summary.leftovers, "domain")} left over that serve nothing`);
+  if (summary.errors) notes.push(`${plural(summary.errors, "host")} could not tell all`);
+  document.getElementById("headline").append(head, el("small", {}, notes.join(" · ")));
   const share = document.getElementById("share"), words = ORDER.filter((word) => counts[word]).reverse();
   share.setAttribute("aria-label", words.map((word) => `${counts[word]} ${VERDICTS[word][1]}`).join(", "));
   share.append(...words.map((word) => el("i", { "data-is": word, "--part": counts[word], title: `${counts[word]} ${VERDICTS[word][1]}` })));
@@ -48,14 +49,20 @@ function tileOf(entry, open) {
     const item = at(event);
     picture.firstChild.textContent = item ? `${item.guest.name}: ${VERDICTS[item.guest.verdict][1]}` : "";
   });
-  const away = entry.host.state !== "audited";
+  const away = entry.host.state !== "audited", domain = commonDomain();
   const tile = el("a", { class: away ? "tile away" : "tile", href: `#${entry.id}`, "--wide": `${columns * SQUARE * 0.95}px` },
-    el("header", {}, el("b", { title: entry.host.name }, entry.host.name), el("span", {}, away ? entry.host.state : plural(count, "guest"))), count > 0 && picture);
+    el("header", {}, el("b", { title: entry.host.name }, entry.host.name.slice(0, entry.host.name.length - domain.length)), el("span", {}, away ? "away" : count)), count > 0 && picture);
   tile.addEventListener("click", (event) => {
     event.preventDefault();
     open(entry, event.target === tile ? undefined : at(event));
   });
   return tile;
+}
+
+/** What the names of all hosts end in, such as .example.org: the map has no room for it. */
+function commonDomain() {
+  const tails = new Set(report.hosts.map((host) => (host.name.includes(".") ? host.name.slice(host.name.indexOf(".")) : "")));
+  return tails.size === 1 && report.hosts.length > 1 ? [...tails][0] : "";
 }
 
 function sectionOf(entry) {
