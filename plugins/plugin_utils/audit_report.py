@@ -26,6 +26,7 @@ LINK = ("link", "domain", "path", "want", "value", "holds", "after_s")
 ERROR = ("code", "msg", "evidence", "hint")
 STEP = ("step", "field", "from", "to", "disruption", "reason")
 WAITS = ("field", "from", "to", "needs", "reason")
+STARTS = ("create", "restore")
 DOMAIN = ("domid", "name", "flags", "uuid")
 
 Result = Mapping[str, Any]
@@ -164,7 +165,7 @@ def guest_of(
         "error": _only(ERROR, planned) if planned.get("failed") else None,
         "readiness": [_only(LINK, link) for link in links],
         "leftovers": [_only(DOMAIN, domain) for domain in found.get("leftovers") or ()],
-        "rollout": rollout_of(rolled) if rolled else None,
+        "rollout": rollout_of(rolled) if rolled and came_up(rolled) else None,
         "desired": desired,
         "stored": found.get("stored"),
         "live": found.get("live"),
@@ -204,6 +205,12 @@ def evidence(found: Result) -> list[str]:
         elif not tpm["ready"]:
             said.append(f"the domain of its TPM, {tpm['name']} (domid {tpm['domid']}), does not say that it serves")
     return said
+
+
+def came_up(result: Result) -> bool:
+    """Whether the rollout made the guest come up, or tried to: one that ran before has nothing to tell."""
+    timed = any(link.get("after_s") is not None for link in result.get("readiness") or ())
+    return timed or bool(result.get("failed")) or any(step["step"] in STARTS for step in result.get("plan") or ())
 
 
 def rollout_of(result: Result) -> dict[str, Any]:

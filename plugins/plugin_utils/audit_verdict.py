@@ -65,4 +65,4 @@ WORDS = tuple(verdict.word for verdict in VERDICTS)
 
 def verdict(sight: Sight) -> str:
     """The word for a guest: one of WORDS."""
-    return [verdict.word for verdict in VERDICTS if verdict.fits(sight)][0]
+    return next(verdict.word for verdict in VERDICTS if verdict.fits(sight))

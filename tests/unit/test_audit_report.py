@@ -57,7 +57,10 @@ JUDGED = {
     "crashed": (DESCRIBED._replace(state="crashed"), "degraded"),
     "saving was broken off": (DESCRIBED._replace(state="suspended"), "degraded"),
     "it runs, and a link does not hold": (DESCRIBED._replace(broken_links=1), "degraded"),
-    "it is paused, and a link does not hold": (DESCRIBED._replace(state="paused", wanted="paused", broken_links=1), "as_described"),
+    "it is paused, and a link does not hold": (
+        DESCRIBED._replace(state="paused", wanted="paused", broken_links=1),
+        "as_described",
+    ),
     "a domain is left over": (DESCRIBED._replace(leftovers=1, steps=("sweep",)), "leftovers"),
     "a domain is left over, and more": (DESCRIBED._replace(leftovers=1, steps=("sweep", "store")), "drifted"),
     "not described": (Sight(False, "running"), "not_described"),
@@ -186,6 +189,19 @@ def test_how_a_guest_came_up(guests, seen):
     assert guests["byhand"]["rollout"] is None
 
 
+def test_a_guest_that_was_up_before_the_rollout_has_nothing_to_tell(seen):
+    untimed = {
+        **seen["results"],
+        "guests": [
+            {**guest, "plan": [], "readiness": [{**link, "after_s": None} for link in guest["readiness"]]}
+            for guest in seen["results"]["guests"]
+        ],
+    }
+    report = audit_report({"xen1": {**seen, "results": untimed}}, MADE)
+    assert report["summary"]["rollout"] is None
+    assert [guest["rollout"] for guest in report["hosts"][0]["guests"]] == [None] * len(VERDICTS)
+
+
 def test_how_a_guest_failed_to_come_up(seen):
     links = [{"link": "device-model", "domain": 3, "path": "/x", "want": "running", "value": None, "after_s": None}]
     failed = {"name": "fine", "failed": True, "code": "stubdom_failed", "msg": "why", "evidence": {"links": links}}
@@ -250,7 +266,9 @@ def hosts(draw):
         for name in draw(NAMES)
     ]
     asked = draw(st.sampled_from([{"guests": found}, DOWN, {"failed": True, "msg": "no"}]))
-    described = draw(st.none() | st.dictionaries(st.text(max_size=4), st.sampled_from(["running", "absent", "halted"]), max_size=4))
+    described = draw(
+        st.none() | st.dictionaries(st.text(max_size=4), st.sampled_from(["running", "absent", "halted"]), max_size=4)
+    )
     return {"found": asked, "planned": [{"guests": planned}], "described": described, "results": []}
 
 

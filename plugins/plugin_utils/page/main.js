@@ -69,7 +69,7 @@ function foldOf(entry, folded) {
   fold.addEventListener("click", () => {
     entry.whole = !entry.whole;
     render();
-    entry.body.lastChild.focus();
+    entry.body.lastChild.focus({ preventScroll: true });
   });
   return fold;
 }
@@ -140,7 +140,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+/** To the next row, in this direction; one that is not made yet is made. */
 function step(from, way) {
+  const place = shown.view === "guests" ? hostsPlace : rolloutPlace, ahead = way > 0 ? Node.DOCUMENT_POSITION_FOLLOWING : Node.DOCUMENT_POSITION_PRECEDING;
+  const empty = [...place.querySelectorAll(".chunk:empty")].filter((chunk) => !from || from.compareDocumentPosition(chunk) & ahead);
+  if (empty.length) fill(way > 0 ? empty[0] : empty[empty.length - 1]);
   const rows = [...document.querySelectorAll(shown.view === "guests" ? ".host:not([hidden]) :is(.guest > summary, .fold)" : ".lane")];
   const next = from ? rows[rows.indexOf(from) + way] : rows[way > 0 ? 0 : -1];
   (next || search).focus();
