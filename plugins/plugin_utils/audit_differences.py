@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Where a guest's three truths differ: what is desired, what its file says, what its domain has; a row a field. Pure.
 
-Which fields differ is what the modules said, in `plan`, `pending` and `drift`: only they know when two spellings are one. Here the
-three values of each of these fields are put side by side.
+Which fields differ is what the modules said, in `plan`, `pending` and `drift`: only they know when two spellings are one.
+Here the three values of each of these fields are put side by side.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import copy
 import functools
+import json
 import random
 
 from simulated_host import SimulatedHost
@@ -38,6 +38,9 @@ VERDICTS = {
     "fine": "as_described", "secure": "as_described", "fat": "drifted", "more": "drifted", "lame": "degraded", "bare": "degraded",
     "strays": "leftovers", "wrong": "refused", "gone": "missing", "unknown": "not_described", "byhand": "drifted",
 }  # fmt: skip
+
+
+WORK = ("web", "db", "mail", "build", "cache")  # what guests of a fleet are called after
 
 
 def named(name, guest):
@@ -84,7 +87,9 @@ def fleet(number, hosts, seed=7):
     seen = {}
     for place in range(hosts):
         names = chance.choices(list(weights), list(weights.values()), k=len(range(place, number, hosts)))
-        seen[f"xen{place + 1:02}.example.org"] = copied(source, [(name, f"{name}{place}x{i}") for i, name in enumerate(names)])
+        seen[f"xen{place + 1:02}.example.org"] = copied(
+            source, [(name, f"{chance.choice(WORK)}{i + 1}") for i, name in enumerate(names)]
+        )
     if hosts > 1:
         away = f"xen{hosts:02}.example.org"
         seen[away] = {"found": DOWN, "described": seen[away]["described"]}
@@ -103,8 +108,6 @@ def copied(source, names):
 
 
 def renamed(guest, old, new):
-    guest = copy.deepcopy(guest)
-    guest["name"] = guest["name"].replace(old, new, 1)
-    if guest.get("serves"):
-        guest["serves"] = guest["serves"].replace(old, new, 1)
-    return guest
+    """The guest by another name: it, its domains and its file are called after that."""
+    text = json.dumps(guest).replace(f'"{old}', f'"{new}').replace(f"/{old}.", f"/{new}.").replace(f" {old}-", f" {new}-")
+    return json.loads(text)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
@@ -321,6 +322,26 @@ def test_it_is_plain_data(report):
 def test_what_is_no_dictionary_of_hosts_is_refused(wrong):
     with pytest.raises(AnsibleFilterError, match="audit_report: wanted"):
         FilterModule().filters()["audit_report"](wrong, MADE)
+
+
+# --- its shape, as docs/audit.md tells it
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+
+
+def documented(after):
+    """The keys in the first table after these words."""
+    rows = PAGE[PAGE.index(after) :].split("|---|---|\n", 1)[1].split("\n\n", 1)[0].splitlines()
+    return [row.split("`")[1] for row in rows]
+
+
+def test_the_page_tells_every_key_and_no_other(report):
+    host, guest = report["hosts"][0], report["hosts"][0]["guests"][0]
+    assert documented("## The shape of audit.json") == list(report)
+    assert documented("Of the `summary`:") == list(report["summary"])
+    assert documented("Of a host:") == list(host)
+    assert documented("Of a guest:") == list(guest)
+    assert documented("## Verdicts") == list(WORDS)
 
 
 # --- the table

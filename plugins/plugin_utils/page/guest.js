@@ -14,6 +14,7 @@ const VERDICTS = {
   as_described: ["✓", "as described", "nothing would change"],
 };
 const ORDER = Object.keys(VERDICTS);
+const QUIET = ["as_described", "unreachable"]; // of such guests there may be many, and nothing is to be said of each
 const ROLES = {
   stubdomain: "runs its device model", vtpm: "holds its TPM", leftover: "serves nothing", host0: "runs its device model",
 };

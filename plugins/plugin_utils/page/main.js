@@ -57,15 +57,15 @@ function renderHosts(words, filtered) {
 
 const FEW = 5;
 
-/** The guests of a host that nobody has to look at; they stand last. */
+/** The guests of a host that nobody has to look at one by one. They stand last: a host has one sort of them. */
 function foldable(entry) {
-  const fine = entry.items.filter((item) => item.guest.verdict === "as_described");
-  return fine.length > FEW && fine.length < report.summary.guests ? fine : [];
+  const quiet = entry.items.filter((item) => QUIET.includes(item.guest.verdict));
+  return quiet.length > FEW ? quiet : [];
 }
 
 function foldOf(entry, folded) {
   const fold = el("button", { type: "button", class: "fold", "aria-expanded": String(Boolean(entry.whole)) },
-    glyph("as_described"), ` ${folded.length} as described`, el("span", { class: "soft" }, entry.whole ? " hide" : " show"));
+    glyph(folded[0].guest.verdict), ` ${folded.length} ${VERDICTS[folded[0].guest.verdict][1]}`, el("span", { class: "soft" }, entry.whole ? " hide" : " show"));
   fold.addEventListener("click", () => {
     entry.whole = !entry.whole;
     render();

@@ -13,7 +13,7 @@ function overview(report) {
     : right === summary.guests ? `All ${plural(right, "guest")} as described`
       : `${right} of ${plural(summary.guests, "guest")} as described`;
   const notes = [];
-  if (summary.leftovers) notes.push(`${plural(summary.leftovers, "domain")} left over that serve nothing`);
+  if (summary.leftovers) notes.push(`${plural(summary.leftovers, "domain")} left over, serving nothing`);
   if (summary.errors) notes.push(`${plural(summary.errors, "host")} could not tell all`);
   document.getElementById("headline").append(head, el("small", {}, notes.join(" · ")));
   const share = document.getElementById("share"), words = ORDER.filter((word) => counts[word]).reverse();
@@ -34,7 +34,7 @@ function tileOf(entry, open) {
   const count = entry.items.length, columns = Math.max(14, Math.min(90, Math.ceil(Math.sqrt(count * 3)))), high = Math.max(1, Math.ceil(count / columns));
   const paths = {};
   entry.items.forEach((item, place) => {
-    const word = item.guest.verdict, small = word === "as_described" ? 2 : 0, size = 9 - 2 * small;
+    const word = item.guest.verdict, small = QUIET.includes(word) ? 2 : 0, size = 9 - 2 * small;
     const x = (place % columns) * SQUARE + small, y = Math.floor(place / columns) * SQUARE + small;
     paths[word] = `${paths[word] || ""}M${x} ${y}h${size}v${size}h${-size}z`;
   });
@@ -69,13 +69,15 @@ function sectionOf(entry) {
   const host = entry.host, facts = host.xen;
   const about = facts ? `Xen ${facts.version} · ${plural(facts.cpus, "CPU")} · ${gib(facts.memory.free)} of ${gib(facts.memory.total)} GiB free` : host.state;
   const counts = ORDER.filter((word) => host.verdicts[word]).map((word) => el("span", { title: VERDICTS[word][1] }, glyph(word), " ", host.verdicts[word]));
+  const told = new Set(host.guests.flatMap((guest) => guest.leftovers.map((domain) => domain.domid)));
+  const lost = host.leftovers.filter((domain) => !told.has(domain.domid));
   entry.body = el("div");
   entry.section = el("section", { class: "host", id: entry.id, "aria-label": `Host ${host.name}` },
     el("header", {}, el("h2", {}, host.name), el("span", { class: "soft" }, about),
       !host.described && host.state === "audited" && el("span", { class: "soft" }, "the inventory describes no guests here"), el("span", { class: "counts" }, counts)),
     host.error && failure(host.error),
-    host.leftovers.length > 0 && el("div", { class: "failure", "data-is": "leftovers" },
-      el("p", {}, `Serve nothing: ${host.leftovers.map((domain) => `${domain.name} (domain ${domain.domid})`).join(", ")}`)),
+    lost.length > 0 && el("div", { class: "failure", "data-is": "leftovers" },
+      el("p", {}, `Serve nothing, and their guests are gone: ${lost.map((domain) => `${domain.name} (domain ${domain.domid})`).join(", ")}`)),
     entry.body);
   return entry.section;
 }
