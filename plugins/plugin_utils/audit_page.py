@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 PARTS = Path(__file__).parent / "page"
-SCRIPTS = ("elements", "guest", "views", "main")
+SCRIPTS = ("elements", "guest", "panel", "views", "main")
 PLACE = re.compile(r"@@([A-Z]+)@@")
 # In a script element nothing ends the text but `</script`, and `<!--` changes how it is read (HTML, 13.2.5.4 and 4.12.1.3).
 HARMLESS = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from chromium import Browser
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -20,7 +21,6 @@ sys.path[:0] = [str(ROOT / "tests" / "unit"), str(ROOT / ".cache" / "collections
 
 NEEDED = {"chromium": "chromium", "chromedriver": "chromium-driver"}
 MINUTES = 60
-QUESTIONS = (Path(__file__).parent / "questions.js").read_text(encoding="utf-8")
 
 
 def _have(program: str) -> str:
@@ -33,44 +33,6 @@ def _have(program: str) -> str:
     if not found:
         pytest.skip(f"{program} is not installed, and could not be: apt-get install {' '.join(NEEDED.values())}")
     return found
-
-
-class Browser:
-    """A window on a page that is a file."""
-
-    def __init__(self, driver: webdriver.Chrome) -> None:
-        self.driver = driver
-
-    def look_like(self, scheme: str = "light", width: int = 1280, height: int = 1000) -> None:
-        """scheme: light or dark, as the system has it. width, height: of the window, in CSS pixels."""
-        dark = {"name": "prefers-color-scheme", "value": scheme}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [dark]})
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-    def open(self, page: Path, fragment: str = "") -> None:
-        self.driver.get("about:blank")
-        self.driver.get(page.as_uri() + fragment)
-        self.drawn()
-
-    def run(self, script: str) -> Any:
-        return self.driver.execute_script(script)
-
-    def ask(self, question: str, *arguments: Any) -> Any:
-        """The answer to one of questions.js, once what it did is drawn."""
-        asked = f"const done = arguments[arguments.length - 1], given = [...arguments].slice(0, -1);\n{QUESTIONS}"
-        answer = self.driver.execute_async_script(f"{asked}\nPromise.resolve({question}(...given)).then(done);", *arguments)
-        self.drawn()
-        return answer
-
-    def drawn(self) -> None:
-        """Until the browser has drawn two more pictures: what an IntersectionObserver was to see, it has seen."""
-        twice = "requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))"
-        self.driver.execute_async_script(f"const done = arguments[0]; {twice}")
-
-    def complaints(self) -> list[str]:
-        """What the browser wrote to its console since it was asked last: errors, and what the page's policy forbade."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT, Browser
+from chromium import Browser
 from fleets import fleet
 
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "audit.webp"
 SIZE = {"width": 1060, "height": 980}
 FIRST = "document.querySelector('details.guest[data-is=degraded]').open = true"
 
@@ -22,4 +23,4 @@ def test_picture(browser: Browser, page_of: Callable[[str, dict[str, Any]], Path
     browser.run(FIRST)
     browser.drawn()
     taken = browser.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 70})
-    (ROOT / "docs" / "audit.webp").write_bytes(base64.b64decode(taken["data"]))
+    PICTURE.write_bytes(base64.b64decode(taken["data"]))

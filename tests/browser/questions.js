@@ -13,30 +13,42 @@ const names = () => all(".host:not([hidden]) details.guest").map(nameOf);
 const verdicts = (section) => Object.fromEntries(all(`${section} details.guest`).map((row) => [nameOf(row), row.dataset.is]));
 
 /** Verdict -> the number on its button. */
-const counts = () => Object.fromEntries(all("#verdicts button").map((chip) => [chip.dataset.is, Number(chip.querySelector("b").textContent)]));
+const counts = () =>
+  Object.fromEntries(all("#verdicts button").map((chip) => [chip.dataset.is, Number(chip.querySelector("b").textContent)]));
 
 const press = (words) => words.forEach((word) => document.querySelector(`#verdicts [data-is=${word}]`).click());
 const view = (word) => document.querySelector(`[data-view=${word}]`).click();
-const openOnly = (name) => all("details.guest").forEach((row) => { row.open = nameOf(row) === name; });
-const openAll = () => all("details").forEach((part) => { part.open = true; });
+const openOnly = (name) =>
+  all("details.guest").forEach((row) => {
+    row.open = nameOf(row) === name;
+  });
+const openAll = () =>
+  all("details").forEach((part) => {
+    part.open = true;
+  });
 const panels = () => all("details.guest[open] .panel").map((panel) => panel.innerText);
 const text = (selector) => document.querySelector(selector).innerText;
 const number = (selector) => all(selector).length;
 const ground = () => getComputedStyle(document.body).backgroundColor;
 
 /** [name, the longest of its bars] of each lane of a rollout; a whole lane is 1000. */
-const lanes = () => all(".lane").map((lane) => [
-  lane.querySelector("b").textContent,
-  Math.max(0, ...all("rect", lane).map((bar) => bar.width.baseVal.value)),
-]);
+const lanes = () =>
+  all(".lane").map((lane) => [
+    lane.querySelector("b").textContent,
+    Math.max(0, ...all("rect", lane).map((bar) => bar.width.baseVal.value)),
+  ]);
 
 /** Controls that somebody who does not see them, or has no mouse, could not use. */
-const unusable = () => all("button, a, input, summary")
-  .filter((e) => !(e.textContent.trim() || e.getAttribute("aria-label") || e.labels?.length) || e.tabIndex < 0)
-  .map((e) => e.outerHTML);
+const unusable = () =>
+  all("button, a, input, summary")
+    .filter((e) => !(e.textContent.trim() || e.getAttribute("aria-label") || e.labels?.length) || e.tabIndex < 0)
+    .map((e) => e.outerHTML);
 
 /** Rows that are not as they are to be on paper: open, if somebody should look. */
-const wrongOnPaper = () => all("details.guest").filter((row) => row.open !== (row.dataset.is !== "as_described")).map(nameOf);
+const wrongOnPaper = () =>
+  all("details.guest")
+    .filter((row) => row.open !== (row.dataset.is !== "as_described"))
+    .map(nameOf);
 
 // --- contrast, as WCAG 2.2 reckons it
 
@@ -59,7 +71,8 @@ function luminance(rgb) {
 }
 
 function contrast(e) {
-  const under = behind(e), over = mixed(getComputedStyle(e).color, under);
+  const under = behind(e),
+    over = mixed(getComputedStyle(e).color, under);
   const [low, high] = [luminance(over), luminance(under)].sort((a, b) => a - b);
   return (high + 0.05) / (low + 0.05);
 }
@@ -67,10 +80,11 @@ function contrast(e) {
 const hasText = (e) => [...e.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
 
 /** Texts with less contrast than `least`: [contrast, text]. */
-const unreadable = (least) => all("body *")
-  .filter((e) => e.checkVisibility() && hasText(e) && !e.closest("script, style, svg"))
-  .map((e) => [contrast(e), e.textContent.slice(0, 40)])
-  .filter(([found]) => found < least);
+const unreadable = (least) =>
+  all("body *")
+    .filter((e) => e.checkVisibility() && hasText(e) && !e.closest("script, style, svg"))
+    .map((e) => [contrast(e), e.textContent.slice(0, 40)])
+    .filter(([found]) => found < least);
 
 // --- speed
 
@@ -78,7 +92,8 @@ const drawn = () => new Promise((ready) => requestAnimationFrame(() => setTimeou
 
 /** Milliseconds until the first picture, and from a key until the slowest of some searches is shown; elements. */
 async function measure() {
-  const search = document.getElementById("search"), took = [];
+  const search = document.getElementById("search"),
+    took = [];
   for (const wanted of ["web", "d", "drifted", "x1", "nothing", ""]) {
     const start = performance.now();
     search.value = wanted;

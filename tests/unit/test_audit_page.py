@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from ansible_collections.stubdom.xen.plugins.filter.audit_page import audit_page
 from ansible_collections.stubdom.xen.plugins.filter.audit_report import audit_report
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_page import PARTS, SCRIPTS
+from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_verdict import WORDS
 
 EMPTY = {"schema": 1, "made": MADE, "summary": {}, "hosts": []}
 KIB = 1024
@@ -93,6 +94,11 @@ def test_no_script_makes_elements_from_text(name):
     script = (PARTS / f"{name}.js").read_text(encoding="utf-8")
     assert not re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\b|new Function", script)
     assert not [place for place in re.findall(r"https?://[^\"]+", script) if place != "http://www.w3.org/2000/svg"]
+
+
+def test_it_knows_every_verdict():
+    table = (PARTS / "guest.js").read_text(encoding="utf-8").split("const VERDICTS = {", 1)[1].split("};", 1)[0]
+    assert set(re.findall(r"^  (\w+):", table, re.M)) == set(WORDS)
 
 
 def test_nothing_of_the_frame_is_left_open(page):

@@ -32,7 +32,10 @@ function said(value) {
   if (value === HIDDEN) return "(hidden)";
   if (value === "") return '""';
   if (Array.isArray(value)) return value.length ? value.map(said).join(", ") : "none";
-  if (typeof value === "object") return Object.entries(value).map(([key, item]) => `${key}=${said(item)}`).join(" ");
+  if (typeof value === "object")
+    return Object.entries(value)
+      .map(([key, item]) => `${key}=${said(item)}`)
+      .join(" ");
   return String(value);
 }
 
@@ -51,9 +54,12 @@ function gib(bytes) {
 }
 
 /** Fills each of these places when it comes near the window: `build` gives its elements. A page of thousands stays small. */
-const near = new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting) fill(entry.target);
-}, { rootMargin: "900px" });
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) if (entry.isIntersecting) fill(entry.target);
+  },
+  { rootMargin: "900px" },
+);
 const builds = new WeakMap();
 
 function lazily(rows, build) {

@@ -4,7 +4,9 @@
 // The page as a whole: what is searched, what is shown, and the keys.
 
 const report = JSON.parse(document.getElementById("report").textContent);
-const [hostsPlace, rolloutPlace, search, found] = ["hosts", "rollout", "search", "found"].map((id) => document.getElementById(id));
+const [hostsPlace, rolloutPlace, search, found] = ["hosts", "rollout", "search", "found"].map((id) =>
+  document.getElementById(id),
+);
 const asked = new URLSearchParams(location.hash.slice(1));
 const shown = {
   text: asked.get("q") || "",
@@ -16,14 +18,40 @@ const opened = new Set();
 /** Guests that somebody should look at come first; among equals, names. */
 const entries = report.hosts.map((host, place) => {
   const items = host.guests.map((guest) => ({ guest, host, key: `${host.name}/${guest.name}`, text: textOf(guest, host) }));
-  items.sort((a, b) => ORDER.indexOf(a.guest.verdict) - ORDER.indexOf(b.guest.verdict) || a.guest.name.localeCompare(b.guest.name, "en", { numeric: true }));
-  return { host, items, id: `host-${place}`, text: `${host.name} ${host.state} ${host.error ? host.error.msg : ""}`.toLowerCase() };
+  items.sort(
+    (a, b) =>
+      ORDER.indexOf(a.guest.verdict) - ORDER.indexOf(b.guest.verdict) ||
+      a.guest.name.localeCompare(b.guest.name, "en", { numeric: true }),
+  );
+  return {
+    host,
+    items,
+    id: `host-${place}`,
+    text: `${host.name} ${host.state} ${host.error ? host.error.msg : ""}`.toLowerCase(),
+  };
 });
 
 function textOf(guest, host) {
   const domains = guest.domains.map((domain) => `${domain.name} domid ${domain.domid}`);
-  const fields = [...guest.differs.map((row) => row.field), ...guest.plan.map((step) => step.step), ...guest.pending.map((waits) => waits.field)];
-  return [host.name, guest.name, guest.verdict, VERDICTS[guest.verdict][1], guest.type, guest.state, guest.uuid, guest.needs, ...domains, ...fields].join(" ").toLowerCase();
+  const fields = [
+    ...guest.differs.map((row) => row.field),
+    ...guest.plan.map((step) => step.step),
+    ...guest.pending.map((waits) => waits.field),
+  ];
+  return [
+    host.name,
+    guest.name,
+    guest.verdict,
+    VERDICTS[guest.verdict][1],
+    guest.type,
+    guest.state,
+    guest.uuid,
+    guest.needs,
+    ...domains,
+    ...fields,
+  ]
+    .join(" ")
+    .toLowerCase();
 }
 
 function fits(item, words) {
@@ -31,13 +59,16 @@ function fits(item, words) {
 }
 
 function render() {
-  const words = shown.text.toLowerCase().split(/\s+/).filter(Boolean), filtered = words.length > 0 || shown.only.size > 0;
+  const words = shown.text.toLowerCase().split(/\s+/).filter(Boolean),
+    filtered = words.length > 0 || shown.only.size > 0;
   hostsPlace.hidden = shown.view !== "guests";
   rolloutPlace.hidden = shown.view !== "rollout";
   const count = shown.view === "guests" ? renderHosts(words, filtered) : renderRollout(words);
   found.textContent = filtered ? `${plural(count, "guest")} of ${report.summary.guests}` : plural(count, "guest");
-  for (const chip of document.querySelectorAll("#verdicts button")) chip.setAttribute("aria-pressed", shown.only.has(chip.dataset.is));
-  for (const button of document.querySelectorAll("#views button")) button.setAttribute("aria-pressed", button.dataset.view === shown.view);
+  for (const chip of document.querySelectorAll("#verdicts button"))
+    chip.setAttribute("aria-pressed", shown.only.has(chip.dataset.is));
+  for (const button of document.querySelectorAll("#views button"))
+    button.setAttribute("aria-pressed", button.dataset.view === shown.view);
   remember();
 }
 
@@ -47,7 +78,8 @@ function renderHosts(words, filtered) {
     const items = filtered ? entry.items.filter((item) => fits(item, words)) : entry.items;
     const named = shown.only.size === 0 && words.every((word) => entry.text.includes(word));
     entry.section.hidden = items.length === 0 && filtered && !named;
-    const row = (item) => rowOf(item, opened), folded = filtered ? [] : foldable(entry);
+    const row = (item) => rowOf(item, opened),
+      folded = filtered ? [] : foldable(entry);
     const rows = chunked(folded.length && !entry.whole ? items.slice(0, items.length - folded.length) : items, row);
     entry.body.replaceChildren(...rows, ...(folded.length ? [foldOf(entry, folded)] : []));
     count += items.length;
@@ -64,8 +96,13 @@ function foldable(entry) {
 }
 
 function foldOf(entry, folded) {
-  const fold = el("button", { type: "button", class: "fold", "aria-expanded": String(Boolean(entry.whole)) },
-    glyph(folded[0].guest.verdict), ` ${folded.length} ${VERDICTS[folded[0].guest.verdict][1]}`, el("span", { class: "soft" }, entry.whole ? " hide" : " show"));
+  const fold = el(
+    "button",
+    { type: "button", class: "fold", "aria-expanded": String(Boolean(entry.whole)) },
+    glyph(folded[0].guest.verdict),
+    ` ${folded.length} ${VERDICTS[folded[0].guest.verdict][1]}`,
+    el("span", { class: "soft" }, entry.whole ? " hide" : " show"),
+  );
   fold.addEventListener("click", () => {
     entry.whole = !entry.whole;
     render();
@@ -90,7 +127,9 @@ function remember() {
   if (shown.view !== "guests") told.set("view", shown.view);
   try {
     history.replaceState(null, "", `#${told}`);
-  } catch { /* a page in a frame may not */ }
+  } catch {
+    /* a page in a frame may not */
+  }
 }
 
 function show(change) {
@@ -106,11 +145,15 @@ function press(word) {
 
 function openItem(item) {
   show({ text: "", only: new Set(), view: "guests" });
-  openEntry(entries.find((entry) => entry.host === item.host), item);
+  openEntry(
+    entries.find((entry) => entry.host === item.host),
+    item,
+  );
 }
 
 function openEntry(entry, item) {
-  if (shown.view !== "guests" || entry.section.hidden || (item && !fits(item, []))) show({ text: "", only: new Set(), view: "guests" });
+  if (shown.view !== "guests" || entry.section.hidden || (item && !fits(item, [])))
+    show({ text: "", only: new Set(), view: "guests" });
   if (!item) return entry.section.scrollIntoView();
   opened.add(item.key);
   if (foldable(entry).includes(item) && !entry.whole) {
@@ -128,7 +171,8 @@ function openEntry(entry, item) {
 // --- keys
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target === search, row = event.target.closest?.("summary, .lane, .fold");
+  const typing = event.target === search,
+    row = event.target.closest?.("summary, .lane, .fold");
   if (event.key === "/" && !typing) {
     event.preventDefault();
     search.focus();
@@ -142,17 +186,23 @@ document.addEventListener("keydown", (event) => {
 
 /** To the next row, in this direction; one that is not made yet is made. */
 function step(from, way) {
-  const place = shown.view === "guests" ? hostsPlace : rolloutPlace, ahead = way > 0 ? Node.DOCUMENT_POSITION_FOLLOWING : Node.DOCUMENT_POSITION_PRECEDING;
-  const empty = [...place.querySelectorAll(".chunk:empty")].filter((chunk) => !from || from.compareDocumentPosition(chunk) & ahead);
+  const place = shown.view === "guests" ? hostsPlace : rolloutPlace,
+    ahead = way > 0 ? Node.DOCUMENT_POSITION_FOLLOWING : Node.DOCUMENT_POSITION_PRECEDING;
+  const empty = [...place.querySelectorAll(".chunk:empty")].filter(
+    (chunk) => !from || from.compareDocumentPosition(chunk) & ahead,
+  );
   if (empty.length) fill(way > 0 ? empty[0] : empty[empty.length - 1]);
-  const rows = [...document.querySelectorAll(shown.view === "guests" ? ".host:not([hidden]) :is(.guest > summary, .fold)" : ".lane")];
+  const rows = [
+    ...document.querySelectorAll(shown.view === "guests" ? ".host:not([hidden]) :is(.guest > summary, .fold)" : ".lane"),
+  ];
   const next = from ? rows[rows.indexOf(from) + way] : rows[way > 0 ? 0 : -1];
   (next || search).focus();
 }
 
 // --- light and dark
 
-const THEMES = ["light dark", "light", "dark"], NAMES = { "light dark": "Auto", light: "Light", dark: "Dark" };
+const THEMES = ["light dark", "light", "dark"],
+  NAMES = { "light dark": "Auto", light: "Light", dark: "Dark" };
 const theme = document.getElementById("theme");
 
 function dress(scheme) {
@@ -165,7 +215,8 @@ function kept(scheme) {
   try {
     if (scheme) localStorage.setItem("stubdom.xen.audit", scheme);
     return localStorage.getItem("stubdom.xen.audit");
-  } catch { // where a page may keep nothing
+  } catch {
+    // where a page may keep nothing
     return null;
   }
 }
@@ -190,7 +241,8 @@ overview(report);
 document.getElementById("verdicts").append(...chips(report.summary.verdicts, press));
 document.getElementById("map").append(...entries.map((entry) => tileOf(entry, openEntry)));
 document.getElementById("views").hidden = !report.summary.rollout;
-for (const button of document.querySelectorAll("#views button")) button.addEventListener("click", () => show({ view: button.dataset.view }));
+for (const button of document.querySelectorAll("#views button"))
+  button.addEventListener("click", () => show({ view: button.dataset.view }));
 search.value = shown.text;
 search.addEventListener("input", () => show({ text: search.value }));
 hostsPlace.append(...entries.map(sectionOf));

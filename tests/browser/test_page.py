@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Browser
+from chromium import Browser
 from fleets import DOWN, MADE, NASTY, VERDICTS, fleet, one_of_each
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
