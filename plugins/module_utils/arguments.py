@@ -99,10 +99,11 @@ P9 = {
 }
 
 VTPM = {
-    "kind": _text(choices=["stubdom", "backend"]),
+    "kind": _text(choices=["stubdom", "emulator", "backend"]),
     "backend": _text(),
     "uuid": _text(),
     "version": _text(choices=["1.2", "2.0"]),
+    "model": _text(choices=["tis", "crb"]),
     "memory": _text(),
 }
 

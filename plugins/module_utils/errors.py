@@ -32,6 +32,8 @@ CODES = {
     "file_not_written": "A file could not be written, as on a full disk; what was there before is whole.",
     "no_stubdom_image": "This host has no image for the kind of stubdomain that is described; nothing was touched.",
     "no_vtpm_image": "This host has no image for the domain of a TPM; nothing was touched.",
+    "no_tpm_emulator": "This host cannot emulate a TPM: it lacks swtpm, or its QEMU cannot; nothing was touched.",
+    "tpm_emulator_failed": "The guest's TPM was not taken up by swtpm; the guest was not made.",
     "name_taken": "The name of a domain that is to be made belongs to somebody else's; nothing was touched.",
     "vtpm_version": "The guest's TPM is of another version, and its state would be lost; nothing was touched.",
     "tpm_state_missing": "The state of a TPM that the guest has is not where it was left; nothing was touched.",

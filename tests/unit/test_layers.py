@@ -14,9 +14,11 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
-    ["errors", "saved"],
+    ["errors", "saved", "tpmctl"],
     ["spec", "causes"],
     ["fields", "vtpm"],
+    ["swtpm"],
+    ["emulator"],
     ["rules", "devices"],
     ["xlcfg", "libxl"],
     ["xswire"],
@@ -26,7 +28,7 @@ LAYERS = [
     ["readiness"],
     ["placement"],
     ["observe", "dryrun"],
-    ["again", "explain", "unpause"],
+    ["again", "explain", "unpause", "qemu"],
     ["compare", "purge"],
     ["intent", "admission"],
     ["steps"],
@@ -38,7 +40,7 @@ LAYERS = [
     ["execute"],
     ["guestset"],
     ["waiting", "programs"],
-    ["qmp"],
+    ["qmp", "sockets"],
     ["host"],
     ["arguments", "entry"],
 ]
@@ -74,6 +76,7 @@ WORLD = {
     "waiting": {"fcntl", "selectors", "time"},  # host's: where it waits
     "programs": {"os", "selectors", "threading"},  # host's: what it runs
     "qmp": {"glob", "os", "socket"},  # host's: QEMU's monitor
+    "sockets": {"os", "socket"},  # host's: unix sockets
     "xenstore": {"os", "pyxs", "select", "selectors", "socket", "stat", "struct", "time"},
     "xswire": {"pyxs"},  # the layout of packets, no connection
 }
