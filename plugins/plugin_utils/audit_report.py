@@ -161,7 +161,7 @@ def guest_of(
         "plan": [_step(step) for step in plan],
         "pending": [_only(WAITS, waits) for waits in pending],
         "queued": bool(found.get("queued")),
-        "evidence": evidence(found) if word == "degraded" else [],
+        "evidence": evidence(found, pending) if word == "degraded" else [],
         "error": _only(ERROR, planned) if planned.get("failed") else None,
         "readiness": [_only(LINK, link) for link in links],
         "leftovers": [_only(DOMAIN, domain) for domain in found.get("leftovers") or ()],
@@ -193,17 +193,18 @@ def domains_of(name: str, found: Result, helper: Optional[Result]) -> list[dict[
     return [dict(zip(("role", "name", "domid", "alive"), domain)) for domain in told]
 
 
-def evidence(found: Result) -> list[str]:
-    """Why a guest is degraded, in sentences. Which links of its chain do not hold is in `readiness`."""
+def evidence(found: Result, pending: Sequence[Result] = ()) -> list[str]:
+    """Why a guest is degraded, in sentences, the most telling last. Which links of its chain do not hold is in `readiness`."""
     said = [] if found["state"] == "running" else [STATES[found["state"]]]
+    said += [waits["reason"] for waits in pending if waits["field"] == "state"]
     stubdom = found.get("stubdom")
     if stubdom and not stubdom["alive"]:
         said.append(f"its stubdomain {stubdom['name']} (domid {stubdom['domid']}) is dead")
     for tpm in found.get("vtpm") or ():
-        if not tpm["alive"]:
-            said.append(f"the domain of its TPM, {tpm['name']}, is gone")
+        if not tpm["alive"]:  # an emulator is a process of domain 0
+            said.append(f"the {'emulator' if tpm['domid'] == 0 else 'domain'} of its TPM, {tpm['name']}, is gone")
         elif not tpm["ready"]:
-            said.append(f"the domain of its TPM, {tpm['name']} (domid {tpm['domid']}), does not say that it serves")
+            said.append(f"{tpm['name']} (domid {tpm['domid']}), which holds its TPM, does not serve it")
     return said
 
 

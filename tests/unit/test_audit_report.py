@@ -18,6 +18,7 @@ from ansible_collections.stubdom.xen.plugins.filter.audit_report import FilterMo
 from ansible_collections.stubdom.xen.plugins.filter.audit_table import audit_table
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MASK
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_differences import differences
+from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_report import guest_of
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_verdict import WORDS, Sight, verdict
 
 
@@ -157,8 +158,27 @@ def test_rows(case):
 def test_why_a_guest_is_degraded(guests):
     assert guests["lame"]["evidence"][-1] == f"its stubdomain lame-dm (domid {guests['lame']['domains'][1]['domid']}) is dead"
     assert guests["bare"]["evidence"][-1] == "the domain of its TPM, bare-vtpm, is gone"
+    assert "only a new start helps" in guests["lame"]["evidence"][1], "what the plan says of it"
     assert [link["link"] for link in guests["lame"]["readiness"] if not link["holds"]]
     assert all(guests[name]["evidence"] == [] for name, word in VERDICTS.items() if word != "degraded")
+
+
+GONE = {"domid": None, "alive": False, "ready": False}
+TPMS = {
+    "a domain that is gone": ({"name": "a-vtpm", **GONE}, "the domain of its TPM, a-vtpm, is gone"),
+    "a domain that is silent": (
+        {"name": "a-vtpm", "domid": 4, "alive": True, "ready": False}, "a-vtpm (domid 4), which holds its TPM, does not serve it",
+    ),
+    "an emulator that is gone": ({"name": "swtpm", **GONE, "domid": 0}, "the emulator of its TPM, swtpm, is gone"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TPMS)
+def test_a_tpm_that_does_not_serve_is_evidence(case):
+    tpm, said = TPMS[case]
+    told = guest_of("a", {"name": "a", "state": "degraded", "domid": 3, "vtpm": [tpm]}, None, None)
+    assert told["evidence"][-1] == said
+    assert [(domain["role"], domain["alive"]) for domain in told["domains"]] == [("guest", True), ("vtpm", tpm["alive"])]
 
 
 def test_what_it_would_take(guests):
