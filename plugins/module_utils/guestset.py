@@ -59,6 +59,7 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
     results = _at_once(members, states, decided, links, check_mode)
     if not check_mode:
         _keep(host, decided)
+        host.tell_set(len(results), len(members))
         results.update(_walked(host, [m for m in members if m.name not in results], states, options))
     return _summary([results[member.name] for member in members], decided)
 
@@ -179,6 +180,7 @@ async def _walk(host: Any, member: Member, domains: tuple[Domain, ...], failed: 
         failed.append(member.name)
         raise
     finally:
+        own.tell_end()
         own.close()
 
 

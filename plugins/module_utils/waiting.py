@@ -13,7 +13,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Coroutine, Generator, Iterable, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
@@ -62,15 +62,18 @@ class Outcome(NamedTuple):
 Walk = Coroutine[Any, Any, Any]
 
 
-def together(walks: Sequence[Walk], limit: int = 1) -> list[Outcome]:
-    """Runs the walks to their ends, at most ``limit`` at a time, in their order. One that fails stops no other."""
-    return _Loop(walks, limit).run()
+def together(walks: Sequence[Walk], limit: int = 1, idle: Optional[Callable[[], Optional[float]]] = None) -> list[Outcome]:
+    """Runs the walks to their ends, at most ``limit`` at a time, in their order. One that fails stops no other.
+
+    ``idle`` is called whenever nothing is left but to wait, and may say until when at most (time.monotonic).
+    """
+    return _Loop(walks, limit, idle).run()
 
 
 class _Loop:
-    def __init__(self, walks: Sequence[Walk], limit: int) -> None:
+    def __init__(self, walks: Sequence[Walk], limit: int, idle: Optional[Callable[[], Optional[float]]]) -> None:
         self.queue = deque(enumerate(walks))
-        self.limit = limit
+        self.limit, self.idle = limit, idle
         self.outcomes = [Outcome() for _walk in walks]
         self.flying: dict[int, tuple[Walk, Readable]] = {}
 
@@ -115,8 +118,7 @@ class _Loop:
 
     def _ready(self, selector: selectors.BaseSelector) -> list[tuple[int, frozenset[int]]]:
         """The walks that can go on, and why: their readable descriptors, or none when their deadline has come."""
-        deadlines = [wait.deadline for _walk, wait in self.flying.values() if wait.deadline is not None]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        patience = self._patience()
         found: dict[int, set[int]] = {}
         for key, _events in selector.select(patience) if self.flying else ():
             found.setdefault(key.data, set()).add(key.fd)
@@ -125,3 +127,10 @@ class _Loop:
             if wait.deadline is not None and wait.deadline <= now:
                 found.setdefault(number, set())
         return [(number, frozenset(fds)) for number, fds in found.items()]
+
+    def _patience(self) -> Optional[float]:
+        """Seconds until somebody has to go on in any case."""
+        deadlines = [wait.deadline for _walk, wait in self.flying.values() if wait.deadline is not None]
+        due = self.idle() if self.idle is not None else None
+        deadlines += [due] if due is not None else []
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
