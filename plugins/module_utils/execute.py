@@ -421,6 +421,7 @@ class Walk:
 
     async def _until_gone(self, domids: set[int]) -> None:
         limit = self.host.now() + GONE_PATIENCE
+        self.host.tell(partial(Waits, self.name, "end", self.host.now(), GONE_PATIENCE, "its domains are to go"))
         for domid in domids:
             await self._wait_for(lambda d: d is None or d.dying, domid, limit)
         await self._until_unmapped(domids)

@@ -15,6 +15,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.progress_file import D
 
 AGAIN = 10.0  # seconds after which the same is said once more
 OTHERS = 3  # guests that are named beside the one that waits longest
+NUMBER_MAX = 1e9
 READ_MAX = 65536  # characters of an answer that are looked at
 
 
@@ -29,22 +30,26 @@ def understood(answer):
     try:
         told = json.loads(next((line for line in lines if line.startswith("{")), "null"))
         uptime = float(lines[-1].split()[0]) if lines else 0.0
-        return (_checked(told), max(0.0, uptime - float(told["at"])))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return _checked(told), _number(uptime - float(told["at"]))
+    except (ValueError, TypeError, LookupError, ArithmeticError):
         return None
 
 
 def _checked(told):
-    """The same with every field of its type. Raises ValueError, TypeError, KeyError."""
-    numbers = {key: int(told[key]) for key in ("done", "of", "flying")}
+    """The same with every field of its type. Raises ValueError, TypeError, KeyError, OverflowError."""
+    numbers = {key: int(_number(told[key])) for key in ("done", "of", "flying")}
     return {**numbers, "waits": [_waits(waits) for waits in told["waits"]]}
 
 
 def _waits(waits):
     texts = {key: _text(waits[key]) for key in ("guest", "what", "who", "path", "want")}
     value = None if waits["value"] is None else _text(waits["value"])
-    limit = None if waits["limit"] is None else float(waits["limit"])
-    return {**texts, "value": value, "limit": limit, "for_s": float(waits["for_s"])}
+    limit = None if waits["limit"] is None else _number(waits["limit"])
+    return {**texts, "value": value, "limit": limit, "for_s": _number(waits["for_s"])}
+
+
+def _number(number):
+    return min(max(float(number), 0.0), NUMBER_MAX)
 
 
 def _text(text):

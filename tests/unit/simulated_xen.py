@@ -143,7 +143,9 @@ class SimulatedXenstore:
         if (path, token) not in self.watches:
             raise XenError("xenstore_refused", f"UNWATCH {path}: ENOENT")
         self.watches.remove((path, token))
-        self.tree.watchers.remove((path, token, self.events))
+        # The queues of two connections may be equal and are never the same.
+        others = [w for w in self.tree.watchers if w[:2] != (path, token) or w[2] is not self.events]
+        self.tree.watchers[:] = others
         if token not in [other for _path, other in self.watches]:
             kept = [event for event in self.events if event[1] != token]
             self.events.clear()
