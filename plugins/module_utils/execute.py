@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, memory, rules, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, emulator, memory, rules, swtpm, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import REPORTS, kind_of
@@ -233,8 +233,11 @@ class Walk:
         self.host.write_file(path, str(self.decision.text))
 
     async def _serve(self) -> None:
-        told = await tpm.up(self.host, self.policy, self.state, converge)
-        self.serving = told["changed"]
+        wanted = self.decision.wanted
+        if wanted is not None and swtpm.of(wanted):
+            self.serving = await tpm.emulate(self.host, self.policy, self.state, wanted)
+        else:
+            self.serving = (await tpm.up(self.host, self.policy, self.state, converge))["changed"]
 
     async def _report(self) -> None:
         gate = await self._gate(self._domain().uuid, REPORTS)
@@ -246,11 +249,14 @@ class Walk:
             gate.close()
 
     async def _release(self) -> None:
-        keeps = self.policy.state != "absent" and planning.has_own_tpm(self.policy, self.state, self.decision.wanted)
-        await tpm.down(self.host, self.name, not keeps, converge)
+        await emulator.down(self.host, self.name)
+        if self.state.helper:
+            keeps = self.policy.state != "absent" and planning.has_own_tpm(self.policy, self.state, self.decision.wanted)
+            await tpm.down(self.host, self.name, not keeps, converge)
 
     async def _purge(self) -> None:
         self.host.remove(state_path(self.name))
+        emulator.forget(self.host, self.name)
 
     async def _forget(self) -> None:
         self.host.remove(config_path(self.name))
@@ -326,6 +332,8 @@ class Walk:
 
     async def _await(self) -> None:
         uuid = self._domain().uuid
+        if self._domain().never_ran:
+            emulator.tell_hvmloader(self.host, self._domid(), swtpm.of(self.state.live or self.decision.wanted))
         gate = self.gate  # of the creation, which has seen the links come up
         if gate is None or (gate.uuid, gate.device_model) != (uuid, self._device_model()):
             gate = await self._gate(uuid, self._device_model())
@@ -504,6 +512,13 @@ class Walk:
                 self.gate.close()
             self.gate = None
 
+    async def _taken_down(self) -> None:
+        """What this walk had brought up to hold the guest's TPM."""
+        if swtpm.of(self.decision.wanted):
+            await emulator.down(self.host, self.name)
+        else:
+            await tpm.down(self.host, self.name, False, converge)
+
     async def _clear_failed_start(self, error: XenError) -> None:
         """Destroys what this walk made and could not finish, unless it is to be kept. Says in the error what is left."""
         state = await look(self.host, self.name)
@@ -515,7 +530,7 @@ class Walk:
             self.state = state
             await self._destroy()
         if self.serving and self.policy.on_failure == "destroy" and state.word != "running":
-            await tpm.down(self.host, self.name, False, converge)
+            await self._taken_down()
         if self.made is not None and self.policy.on_failure == "destroy":
             self.state = await look(self.host, self.name)
             if self.state.leftovers:

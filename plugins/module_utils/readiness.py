@@ -256,7 +256,7 @@ class Gate:
         if self.xl_at_work and known and known.stubdom == stubdom and set(found.devices) < set(known.devices):
             return  # libxl gave up and clears away; which link did not hold is still to be told
         self.subject = found
-        self._watch(*(link.path for link in chain(self.subject) if not link.qmp and not self._in_sight(link.path)))
+        self._watch(*(link.path for link in chain(self.subject) if link.is_node and not self._in_sight(link.path)))
         if stubdom is not None:
             self._watch(failure_node(stubdom))
 
@@ -290,7 +290,8 @@ class Gate:
         """A reporter in dom0 is a process: its node stays when it ends. While xl is at work it sees to that itself."""
         for link in links:
             seen = self.seen[link]
-            if seen.lives is False and link.met_by(seen.value, seen.owner) and not self.xl_at_work:
+            told = link.met_by(seen.value, seen.owner) or link.socket  # a socket is not there any more without its process
+            if seen.lives is False and told and not self.xl_at_work:
                 raise self.failure("reporter_died", f"does not live any more: process {seen.pid} has ended", link)
 
     async def _who_lives(self, domid: int) -> None:

@@ -50,7 +50,7 @@ STEPS: Mapping[str, Step] = {
         Step("autostart", "none", ANY_WORD, ANY_WORD, "set whether the host starts the guest at boot", True),
         Step("sweep", "none", ANY_WORD, ANY_WORD, "destroy a stubdomain that serves no guest"),
         Step("clear", "none", IDLE, NO_DOMAIN, "destroy what is left of a domain that does not run"),
-        Step("serve", "none", GONE, GONE, "have the domain of the guest's TPM up, and serve"),
+        Step("serve", "none", GONE, GONE, "have what holds the guest's TPM up, and serve"),
         # Its device model may not answer yet: whether it does is what is awaited next.
         Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
         Step("await", "none", ("paused", "opaque"), ("paused",), "wait until every link of the readiness chain holds"),
@@ -79,7 +79,7 @@ STEPS: Mapping[str, Step] = {
         Step("tidy", "none", ANY_WORD, ANY_WORD, "remove saved memory that is of no use any more", True),
         Step("drop", "recreate", ("saved",), GONE, "remove the guest's saved memory: what was in it is lost", True),
         Step("resume", "none", ("suspended",), ("running",), "let a guest run on whose saving was broken off"),
-        Step("release", "none", GONE, GONE, "end the domain of the guest's TPM, which serves nobody any more; its state stays"),
+        Step("release", "none", GONE, GONE, "end what holds the guest's TPM and serves nobody any more; its state stays"),
         Step("forget", "none", GONE, ("absent",), "remove the guest's file; its disks stay", True),
         Step("purge", "none", ("absent",), ("absent",), "delete the state of the guest's TPM", True),
     )

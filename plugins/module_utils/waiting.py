@@ -11,8 +11,7 @@ from __future__ import annotations
 import fcntl
 import selectors
 import time
-from collections import deque
-from collections.abc import Coroutine, Generator, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Generator, Iterable, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -62,18 +61,26 @@ class Outcome(NamedTuple):
 Walk = Coroutine[Any, Any, Any]
 
 
-def together(walks: Sequence[Walk], limit: int = 1, idle: Optional[Callable[[], Optional[float]]] = None) -> list[Outcome]:
+def together(
+    walks: Sequence[Walk],
+    limit: int = 1,
+    after: Sequence[Collection[int]] = (),
+    idle: Optional[Callable[[], Optional[float]]] = None,
+) -> list[Outcome]:
     """Runs the walks to their ends, at most ``limit`` at a time, in their order. One that fails stops no other.
 
+    ``after``: for each walk the numbers of those that have to end before it begins. Raises ValueError for a ring of them.
     ``idle`` is called whenever nothing is left but to wait, and may say until when at most (time.monotonic).
     """
-    return _Loop(walks, limit, idle).run()
+    return _Loop(walks, limit, after, idle).run()
 
 
 class _Loop:
-    def __init__(self, walks: Sequence[Walk], limit: int, idle: Optional[Callable[[], Optional[float]]]) -> None:
-        self.queue = deque(enumerate(walks))
-        self.limit, self.idle = limit, idle
+    def __init__(
+        self, walks: Sequence[Walk], limit: int, after: Sequence[Collection[int]], idle: Optional[Callable[[], Optional[float]]]
+    ) -> None:
+        self.queue = dict(enumerate(walks))
+        self.limit, self.after, self.idle = limit, after, idle
         self.outcomes = [Outcome() for _walk in walks]
         self.flying: dict[int, tuple[Walk, Readable]] = {}
 
@@ -87,15 +94,21 @@ class _Loop:
         finally:
             for walk, _wait in self.flying.values():
                 walk.close()
-            for _number, walk in self.queue:
+            for walk in self.queue.values():
                 walk.close()
         return self.outcomes
 
     def _launch(self, selector: selectors.BaseSelector) -> bool:
-        while self.queue and len(self.flying) < self.limit:
-            number, walk = self.queue.popleft()
-            self._advance(selector, number, walk, None)
-        return bool(self.flying or self.queue)
+        while len(self.flying) < self.limit and (number := self._next()) is not None:
+            self._advance(selector, number, self.queue.pop(number), None)
+        if self.queue and not self.flying:
+            raise ValueError("walks that wait for each other")
+        return bool(self.flying)
+
+    def _next(self) -> Optional[int]:
+        """The first walk of the queue for which none has to end any more."""
+        going = self.flying.keys() | self.queue.keys() if self.after else frozenset()
+        return next((number for number in self.queue if not self.after or going.isdisjoint(self.after[number])), None)
 
     def _advance(self, selector: selectors.BaseSelector, number: int, walk: Walk, ready: Optional[frozenset[int]]) -> None:
         """Lets a walk go on until it waits again or ends."""
