@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -193,6 +194,17 @@ def test_a_thousand_guests_are_one_line():
     assert said.startswith("waiting for web0: ") and said.endswith("; also web1, web2, web3 and 996 more; 3 of 1003 guests done")
     assert len(said) < 1000
     assert len(json.dumps(told.shown(2000.0))) < (MOST * 5 + 1) * (TEXT_MAX + 50)
+
+
+def test_the_page_shows_such_a_line():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "progress.md").read_text(encoding="utf-8")
+    state = "/local/domain/12/device-model/11/state"
+    first = Waits("web1", "device-model", 0.0, 60.0, "stubdomain 12", state, None, "running")
+    progress, seats = Progress(), [object() for _number in range(17)]
+    progress.begin(3, 20)
+    for nth, seat in enumerate(seats, 1):
+        progress.tell(seat, lambda nth=nth: first._replace(guest=f"web{nth}", since=nth / 100))
+    assert f"```text\nxen3: {line(progress.now(), 14.0)}\n```\n" in page
 
 
 # --- no host is believed
