@@ -57,9 +57,9 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
         _refuse(decided)
     await _fits(host, members, decided, states)
     _approve(options.get("expect_plan"), decided)
-    idle = [(states[n], d.wanted) for n, d in decided.items() if isinstance(d, Decision) and not d.plan.steps]
-    links = {} if check_mode else await links_of(host, idle)
-    results = _at_once(members, states, decided, links, check_mode)
+    still = set(decided) if check_mode else _still(decided, ranks)
+    links = {} if check_mode else await links_of(host, [(states[n], getattr(decided[n], "wanted", None)) for n in sorted(still)])
+    results = _at_once([m for m in members if m.name in still], states, decided, links)
     if not check_mode:
         _keep(host, decided)
         left = {m.name: m for m in members if m.name not in results}
@@ -157,12 +157,17 @@ def _approve(expected: Optional[str], decided: Mapping[str, Decided]) -> None:
         )
 
 
+def _still(decided: Mapping[str, Decided], ranks: Mapping[str, frozenset[str]]) -> set[str]:
+    """Those that need no walk: they were refused, or have nothing to do and lean on none that is made anew."""
+    anew = {name for name, decision in decided.items() if _does(decision, "create", "restore")}
+    return {n for n, d in decided.items() if not isinstance(d, Decision) or not (d.plan.steps or ranks[n] & anew)}
+
+
 def _at_once(
     members: Sequence[Member],
     states: Mapping[str, State],
     decided: Mapping[str, Decided],
     links: Mapping[str, tuple[dict[str, Any], ...]],
-    check_mode: bool,
 ) -> dict[str, dict[str, Any]]:
     """The results that need no walk: refusals, guests with nothing to do, and in check mode all."""
     found: dict[str, dict[str, Any]] = {}
@@ -170,7 +175,7 @@ def _at_once(
         decision, state = decided[member.name], states[member.name]
         if isinstance(decision, XenError):
             found[member.name] = _failed(member.name, decision)
-        elif check_mode or not decision.plan.steps:
+        else:
             found[member.name] = _done(member.name, result(
                 state, state, decision.wanted, decision.plan, member.policy.state, links.get(member.name, ())
             ))  # fmt: skip
@@ -209,8 +214,8 @@ async def _walk(
     try:
         _refuse_after_failure(member, before, failed, options["continue_on_error"])
         own = host.sibling()  # events of its watches are its own
-        try:  # where others came up before it, the list of domains is an old one
-            return await converge(own, member.options, False, None if member.policy.depends_on else domains)
+        try:  # where others went before it, the list of domains is an old one
+            return await converge(own, member.options, False, None if before or member.policy.depends_on else domains)
         finally:
             own.close()
     except XenError:

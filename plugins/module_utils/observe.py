@@ -60,7 +60,7 @@ WORDS = {
     "shutdown": "the guest shut itself down and its domain was kept",
     "crashed": "the guest crashed and its domain was kept",
     "half_made": "a domain whose creation did not end",
-    "degraded": "a domain that has lost what it leans on: its stubdomain, or the domain or the emulator of its TPM",
+    "degraded": "a domain that has lost what it leans on: its stubdomain, the domain or the emulator of its TPM, a driver domain",
     "opaque": "a domain that libxl cannot describe: its device model does not answer",
     "suspended": "a domain that was being saved by somebody who did not come to an end",
 }
@@ -112,7 +112,7 @@ class State:
     helper: Optional[Helper] = None
     reports: bool = False  # of a vTPM domain: that its TPM answers
     tpm_state: bool = False  # whether there is a state of a TPM for a guest of this name
-    lost: tuple[str, ...] = ()  # what it leaned on that is gone: "stubdom", "vtpm", "emulator", "tables" (plan.LOST)
+    lost: tuple[str, ...] = ()  # what it leaned on that is gone: "stubdom", "vtpm", "backend", "emulator", "tables" (plan.LOST)
     saved: Optional[Saved] = None
     spent: tuple[str, ...] = ()
     foreign: Optional[Saved] = None
@@ -178,21 +178,31 @@ async def look_all(
     configs = await _configs(host, able, domains, read_files) if ask else recorded(host, able)
     read_files()  # where xl was not asked
     now = await placed(host, configs, *_described_places(mine, stored, configs))
-    tpms = _tpm_homes(host, configs)
+    homes = _homes(host, configs)
     reporting = {who for who, node in _report_nodes(mine, domains).items() if nodes.get(node) == SERVES}
     return {
         name: with_saved(
-            _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, tpms, reporting),
+            _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, homes, reporting),
             saved_files(host, name, kept),
         )
         for name, domain in mine.items()
     }
 
 
-def _tpm_homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[int, ...]]:
-    """domid of each guest that has TPMs -> the domains to which these are bound. libxl's JSON knows them by name only."""
-    found = devices_of(host.xenstore(), [domid for domid, config in configs.items() if config.get("vtpms")])
-    return {domid: tuple(d.backend for d in devices if d.kind == "vtpm") for domid, devices in found.items()}
+def _homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, set[int]]]:
+    """domid -> the domains to which devices of that guest are bound, those of its TPMs and others.
+
+    libxl's JSON knows some of them by name only.
+    """
+    leaning = [domid for domid, config in configs.items() if _leans(config)]
+    found = devices_of(host.xenstore(), leaning) if leaning else {}
+    return {
+        domid: {
+            "vtpm": {d.backend for d in devices if d.kind == "vtpm"},
+            "backend": {d.backend for d in devices if d.kind != "vtpm"},
+        }
+        for domid, devices in found.items()
+    }
 
 
 def saved_files(host: Any, name: str, paths: Sequence[str]) -> tuple[Saved, ...]:
@@ -250,7 +260,7 @@ def _seen(
     nodes: Mapping[str, Optional[str]],
     whole: bool,
     configs: Mapping[int, Mapping[str, Any]],
-    tpms: Mapping[int, Sequence[int]],
+    homes: Mapping[int, Mapping[str, Collection[int]]],
     reporting: Collection[str],
 ) -> State:
     stubdom_domid, has_qemu = _device_model(domain, nodes)
@@ -270,7 +280,7 @@ def _seen(
         _helper(host, name, domains, reporting),
         name in reporting,
         host.exists(state_path(name)),
-        tpms.get(domain.domid, ()) if domain is not None else (),
+        homes.get(domain.domid, {}) if domain is not None else {},
         emulator.look(host, name),
         nodes[told_by(domain.domid)] if domain is not None else None,
     )
@@ -375,13 +385,13 @@ def merge(
     helper: Optional[Helper] = None,
     reports: bool = False,
     tpm_state: bool = False,
-    tpm_homes: Sequence[int] = (),
+    homes: Optional[Mapping[str, Collection[int]]] = None,
     emulated: Emulated = NO_EMULATOR,
     hvmloader: Optional[str] = None,
 ) -> State:
     """The observations as one State. hvmloader: what it is told of the guest's TPM. Pure."""
     live = guest_of_config(config) if config else None
-    lost = _lost(stubdom_domid, stubdom, tpm_homes, domains)
+    lost = _lost(stubdom_domid, stubdom, homes or {}, domains)
     if domain is not None and emulated_tpm(live):
         lost += ("emulator",) * (not emulated.connected)
         lost += ("tables",) * (not domain.never_ran and not hvmloader_told(live, hvmloader))
@@ -409,12 +419,12 @@ def merge(
 
 
 def _lost(
-    stubdom_domid: Optional[int], stubdom: Optional[Domain], tpm_homes: Sequence[int], domains: Sequence[Domain]
+    stubdom_domid: Optional[int], stubdom: Optional[Domain], homes: Mapping[str, Collection[int]], domains: Sequence[Domain]
 ) -> tuple[str, ...]:
-    """Which of the domains it leans on are gone. A vTPM's domain that was made anew has another number, and is not its own."""
+    """Which of the domains it leans on are gone. A domain that was made anew has another number, and is not the same one."""
     dead = ["stubdom"] if stubdom_domid is not None and (stubdom is None or not stubdom.alive) else []
     alive = {d.domid for d in domains if d.alive}
-    return tuple(dead + ["vtpm"] * any(home not in alive for home in tpm_homes))
+    return tuple(dead + [what for what, found in homes.items() if not alive.issuperset(found)])
 
 
 def _word(domain: Optional[Domain], stored: bool, lost: Sequence[str], whole: bool, described: bool) -> str:

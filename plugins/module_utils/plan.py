@@ -70,6 +70,7 @@ KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
 LOST = {
     "stubdom": ("recreate", "the stubdomain of its device model is dead: only a new start helps"),
     "vtpm": ("reboot", "the domain of its TPM is gone, and it is bound to that very one: only a new start helps"),
+    "backend": ("reboot", "a domain that served its devices is gone, and it is bound to that very one: only a new start helps"),
     "emulator": ("reboot", "its QEMU has lost the emulator of its TPM, and does not look for another: only a new start helps"),
     "tables": ("reboot", "it rebooted by itself, and hvmloader was not told of its TPM: only a new start helps"),
 }

@@ -267,6 +267,7 @@ def create(machine, own, config, values, paused):
     if not (yield from add_tpms(machine, own, config, domid)):
         yield from destroy_both(machine, domid)
         return 3
+    add_served(machine, config, domid)
     for device in [*config.get("disks", ()), *config.get("nics", ())]:
         machine.tree.put(f"/local/domain/{domid}/device/{device.get('vdev', 'vif')}", owner=domid)
         yield A_STEP
@@ -296,6 +297,18 @@ def add_tpms(machine, own, config, domid):
         machine.tree.put(f"{back}/feature-protocol-v2", "1", owner=home)
         machine.tree.put(f"{back}/state", "2", owner=home)
     return True
+
+
+def add_served(machine, config, domid):
+    """Disks and cards that a driver domain serves: their back ends' directories in its home. Its back ends answer at once."""
+    for kind, devices in (("vbd", config.get("disks", ())), ("vif", config.get("nics", ()))):
+        for place, device in enumerate(devices):
+            home = machine.domid_of(device.get("backend_domname", "")) or 0
+            if home:
+                back = f"/local/domain/{home}/backend/{kind}/{domid}/{place}"
+                machine.tree.put(f"/libxl/{domid}/device/{kind}/{place}/backend", back)
+                machine.tree.put(back, "", perms=[("n", home), ("r", domid)])
+                machine.tree.put(f"{back}/state", "2", owner=home)
 
 
 def script_tpm(machine, domid, behaviour):

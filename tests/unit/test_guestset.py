@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from simulated_host import Behaviour, SimulatedHost
-from stories import DISK, HVM, PV, PVH, STUBDOM, by_hand, task
+from stories import DISK, HVM, PV, PVH, STUBDOM, by_hand, surveyed, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.guestset import converge_all
@@ -124,6 +124,32 @@ def test_a_driver_domain_of_the_set_comes_before_its_guests():
     driver = {**PVH, "name": "network"}
     told = guests(host, {**PVH, "nics": [{"bridge": "xenbr0", "backend": "network"}]}, driver)
     assert (words(told), created(host)) == ({"web": "running", "network": "running"}, ["network", "web"])
+
+
+def test_a_driver_domain_made_anew_brings_its_guests_along():
+    """Their devices are bound to the domain that was there: no other task would ever notice, as nothing is described anew."""
+    host = SimulatedHost()
+    driver, web = {**PVH, "name": "network"}, {**PVH, "nics": [{"bridge": "xenbr0", "backend": "network"}]}
+    may = {"disruption": "recreate"}
+    guests(host, driver, web)
+    before = host.domid("web")
+    told = guests(host, {**driver, "cmdline": "other", **may}, {**web, **may})
+    assert words(told) == {"network": "running", "web": "running"}
+    assert host.domid("web") > host.domid("network") > before
+    assert not guests(host, {**driver, "cmdline": "other"}, web)["changed"]
+
+
+@pytest.mark.parametrize("may", ["hotplug", "reboot"])
+def test_a_guest_whose_driver_domain_is_gone_is_degraded(may):
+    host = SimulatedHost()
+    driver, web = {**PVH, "name": "network"}, {**PVH, "nics": [{"bridge": "xenbr0", "backend": "network"}]}
+    guests(host, driver, web)
+    host.xl("destroy", "network")
+    degraded = {g["name"]: g["state"] for g in surveyed(host)["guests"]}
+    assert degraded == {"network": "halted", "web": "degraded"}
+    told = guests(host, driver, {**web, "disruption": may})
+    assert words(told) == {"network": "running", "web": "degraded" if may == "hotplug" else "running"}
+    assert [item["needs"] for item in told["guests"][1]["pending"]] == (["reboot"] if may == "hotplug" else [])
 
 
 def test_they_go_the_other_way_round():
