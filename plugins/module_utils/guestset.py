@@ -64,6 +64,7 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
         _keep(host, decided)
         left = {m.name: m for m in members if m.name not in results}
         failed = [name for name, result in results.items() if result["failed"]]
+        host.tell_set(len(results), len(members))
         results.update(_walked(host, left, states, ranks, failed, options))
     summary = _summary([results[member.name] for member in members], decided)
     return {**summary, "purged": [m.name for m in members[len(options["guests"]) :]]} if options.get("purge") else summary
@@ -217,6 +218,7 @@ async def _walk(
         try:  # where others went before it, the list of domains is an old one
             return await converge(own, member.options, False, None if before or member.policy.depends_on else domains)
         finally:
+            own.tell_end()
             own.close()
     except XenError:
         failed.append(member.name)

@@ -24,6 +24,8 @@ from typing import Any, Callable, NamedTuple, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import qmp, sockets, waiting
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.programs import Program
+from ansible_collections.stubdom.xen.plugins.module_utils.progress import Source
+from ansible_collections.stubdom.xen.plugins.module_utils.progress_file import ProgressFile, sweep
 from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome, Readable
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 
@@ -45,9 +47,13 @@ class Done(NamedTuple):
 class XenHost:
     """This machine, through an AnsibleModule's run_command."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, beside: Optional[XenHost] = None) -> None:
         self._module = module
         self._xenstore: Optional[Xenstore] = None
+        self._file: ProgressFile = beside._file if beside else ProgressFile.asked_for()
+        self._is_first = beside is None
+        if self._is_first:
+            sweep()
 
     # --- programs
 
@@ -116,7 +122,7 @@ class XenHost:
         self, walks: Sequence[Coroutine[Any, Any, Any]], limit: int = 1, after: Sequence[Collection[int]] = ()
     ) -> list[Outcome]:
         """Runs coroutines of the engine to their ends, see waiting.together(). Each is to have a host of its own."""
-        return waiting.together(walks, limit, after)
+        return waiting.together(walks, limit, after, self._file.due)
 
     def finish(self, walk: Coroutine[Any, Any, Any]) -> Any:
         """Runs one coroutine to its end and returns its value. Raises the XenError that stopped it."""
@@ -124,7 +130,21 @@ class XenHost:
 
     def sibling(self) -> XenHost:
         """The same host with another connection to xenstore, for a walk beside this one."""
-        return XenHost(self._module)
+        return XenHost(self._module, self)
+
+    # --- what it is at, for whoever waits
+
+    def tell(self, source: Source) -> None:
+        """Has ``source`` asked what this walk waits for, whenever that is told, until the walk says otherwise."""
+        self._file.progress.tell(self, source)
+
+    def tell_set(self, done: int, of: int) -> None:
+        """So many guests are to be done, and so many of them are already."""
+        self._file.progress.begin(done, of)
+
+    def tell_end(self) -> None:
+        """This walk is over, one more guest done."""
+        self._file.progress.end(self)
 
     # --- files
 
@@ -306,6 +326,8 @@ class XenHost:
     def close(self) -> None:
         if self._xenstore is not None:
             self._xenstore.close()
+        if self._is_first:
+            self._file.close()
 
     def makers(self, path: str, log: str) -> list[int]:
         """The pids of the xl processes that make a guest, or may make it anew.

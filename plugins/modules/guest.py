@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - stubdom.xen.guest
   - stubdom.xen.attributes
   - stubdom.xen.attributes.actiongroup_xen
+  - stubdom.xen.attributes.progress
 attributes:
   check_mode:
     support: full

@@ -21,6 +21,7 @@ from simulated_xl import Behaviour, Machine
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.host import ENDED, Done
 from ansible_collections.stubdom.xen.plugins.module_utils.memory import RESUME
+from ansible_collections.stubdom.xen.plugins.module_utils.progress import Progress
 
 RECORDED = Path(__file__).parent / "recorded" / "xen-4.17"
 FIRMWARE = "/usr/lib/xen-4.17/boot"
@@ -53,6 +54,7 @@ class SimulatedHost:
         self.machine = Machine(self.timeline, self.tree, self.hypervisor, self.files, (RECORDED / "info.txt").read_text())
         self.commands = []
         self.free_disk = 1 << 40
+        self.progress = Progress()
         self.locks = {}  # name -> who holds it
         self.kill_task_in_create = False
         self.kill_task_at = None  # the number of the command that is not even begun
@@ -110,6 +112,15 @@ class SimulatedHost:
     def together(self, walks, limit=1, after=()):
         return together(self.timeline, walks, limit, after)
 
+    def tell(self, source):
+        self.progress.tell(self, source)
+
+    def tell_set(self, done, of):
+        self.progress.begin(done, of)
+
+    def tell_end(self):
+        self.progress.end(self)
+
     def finish(self, walk):
         return self.together([walk])[0].get()
 
@@ -146,6 +157,9 @@ class SimulatedHost:
         return Done(process.rc, process.out, process.err)
 
     async def serve(self, path, argv, log):
+        self.commands.append(["setsid", "--fork", "sh", *argv])
+        if len(self.commands) == self.kill_task_at:
+            raise TaskKilled
         self.emulators.serve(path, argv, log)
 
     async def converse(self, path, requests, deadline):

@@ -15,7 +15,7 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
     ["errors", "saved", "tpmctl"],
-    ["spec", "causes"],
+    ["spec", "causes", "progress"],
     ["fields", "vtpm"],
     ["swtpm"],
     ["emulator"],
@@ -39,7 +39,7 @@ LAYERS = [
     ["decide"],
     ["execute"],
     ["guestset"],
-    ["waiting", "programs"],
+    ["waiting", "programs", "progress_file"],
     ["qmp", "sockets"],
     ["host"],
     ["arguments", "entry"],
@@ -77,13 +77,14 @@ WORLD = {
     "programs": {"os", "selectors", "threading"},  # host's: what it runs
     "qmp": {"glob", "os", "socket"},  # host's: QEMU's monitor
     "sockets": {"os", "socket"},  # host's: unix sockets
+    "progress_file": {"os", "stat", "time"},  # host's: what it tells while a task runs
     "xenstore": {"os", "pyxs", "select", "selectors", "socket", "stat", "struct", "time"},
     "xswire": {"pyxs"},  # the layout of packets, no connection
 }
 
 # Builtins that touch the world, or hide what is imported or run. print() would break the module's answer on stdout.
 WORLDLY_CALLS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
-FILES_OPENED_BY = ["host"]
+FILES_OPENED_BY = ["host", "progress_file"]
 
 
 def imports(source):
