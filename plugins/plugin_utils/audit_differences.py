@@ -100,4 +100,4 @@ def at(options: Options, field: str) -> Any:
 
 def _sized(field: str, value: Any) -> Any:
     """A size as people write it; `pending` has bytes."""
-    return format_size(value) if field.rpartition(".")[2] in SIZES and type(value) is int else value
+    return format_size(value) if field.rpartition(".")[2] in SIZES and isinstance(value, int) else value

@@ -196,14 +196,16 @@ function steps(guest) {
 }
 
 function pending(guest) {
-  if (!guest.pending.length) return null;
+  // why a degraded guest is not what it should be was told already
+  const rows = guest.pending.filter((waits) => guest.verdict !== "degraded" || waits.field !== "state");
+  if (!rows.length) return null;
   return part(
     "What would wait",
     false,
     el(
       "ul",
       { class: "steps" },
-      guest.pending.map((waits) => el("li", {}, el("b", {}, waits.field), " ", el("span", { class: "soft" }, waits.reason))),
+      rows.map((waits) => el("li", {}, el("b", {}, waits.field), " ", el("span", { class: "soft" }, waits.reason))),
     ),
     guest.queued && el("p", { class: "soft" }, "The guest's own next reboot brings what is in its file."),
   );
