@@ -14,7 +14,7 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
-    ["errors", "saved"],
+    ["errors", "saved", "addresses"],
     ["spec", "causes"],
     ["fields", "vtpm"],
     ["rules", "devices"],
@@ -23,7 +23,7 @@ LAYERS = [
     ["xenstore"],
     ["chains"],
     ["links"],
-    ["readiness"],
+    ["readiness", "leaning"],
     ["placement"],
     ["observe", "dryrun"],
     ["again", "explain", "unpause"],
@@ -53,6 +53,7 @@ PURE = {
     "errno",
     "functools",
     "hashlib",
+    "ipaddress",
     "itertools",
     "json",
     "math",
