@@ -14,7 +14,7 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
-    ["errors", "saved", "tpmctl"],
+    ["errors", "saved", "tpmctl", "addresses"],
     ["spec", "causes", "progress"],
     ["fields", "vtpm"],
     ["swtpm"],
@@ -25,7 +25,7 @@ LAYERS = [
     ["xenstore"],
     ["chains", "order"],
     ["links"],
-    ["readiness"],
+    ["readiness", "leaning"],
     ["placement"],
     ["observe", "dryrun"],
     ["again", "explain", "unpause", "qemu"],
@@ -56,6 +56,7 @@ PURE = {
     "functools",
     "graphlib",
     "hashlib",
+    "ipaddress",
     "itertools",
     "json",
     "math",
