@@ -33,6 +33,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import state_path
 
 MOVABLE = ("running", "halted", "saved")
+REMAINS = ("side", "move", "other", "method", "evacuated", "uuid", "power", "done")  # of the note, when all is done
 STUCK = {"paused": "it is held (paused): let it run, or halt it"}
 
 
@@ -50,6 +51,7 @@ async def offer(host: Any, move: Move) -> dict[str, Any]:
     guest, about = intent.complete(Guest(name=move.name), state, host.machine_id()), await info(host)
     live = replace(state.live, name=move.name) if state.live is not None else guest
     return {
+        "name": move.name,
         "uuid": guest.uuid,
         "text": xlcfg.render(guest),
         "made_of": xlcfg.render(live) if state.word != "halted" else None,
@@ -164,7 +166,7 @@ async def forget(host: Any, move: Move) -> dict[str, Any]:
     if move.described.get("tpm_state"):
         host.remove(state_path(move.name))
     host.remove(config_path(move.name))
-    keep_note(host, move.name, {**note_for(move, GONE), "done": True, "text": None, "made_of": None, "tpm": None})
+    keep_note(host, move.name, {key: value for key, value in {**note_for(move, GONE), "done": True}.items() if key in REMAINS})
     return {}
 
 

@@ -59,8 +59,8 @@ async def _settled(host: Any, name: str) -> None:
         return
     limit = host.now() + XL_PATIENCE
     while host.now() < limit:
-        domain = (await look(host, name)).domain
-        pids = [*(host.savers(domain.domid, name) if domain else []), *host.receivers()]
+        domains = ((await look(host, name)).domain, (await besides(host, name))[0])
+        pids = [*(pid for d in domains if d is not None for pid in host.savers(d.domid, name)), *host.receivers()]
         if not pids:
             return
         await host.await_exit(pids, limit)
@@ -83,7 +83,9 @@ async def seen(host: Any, name: str) -> dict[str, Any]:
 
 
 def notes(host: Any) -> list[dict[str, Any]]:
-    """Of every guest of which this host has a note: name, side, other, evacuated, method."""
+    """Of every guest of which this host has a note: name, side, other, evacuated, method, done."""
     names = [path[len(MOVES_DIR) + 1 : -len(".json")] for path in host.find(f"{MOVES_DIR}/*.json")]
     found = [(name, note_of(host, name)) for name in names]
-    return [{"name": name, **{key: note.get(key) for key in ("side", "other", "evacuated", "method")}} for name, note in found]
+    return [
+        {"name": name, **{key: note.get(key) for key in ("side", "other", "evacuated", "method", "done")}} for name, note in found
+    ]

@@ -74,8 +74,11 @@ def next_step(source: Mapping[str, Any], target: Optional[Mapping[str, Any]], un
     if ours.get("side") == "gone":
         return _after_commit(source, target, comes and same)
     if ours.get("side") == "out":
-        forward = _forward(source, target) if comes and same and not undo else None
-        return forward or ((TARGET, "withdraw") if comes or target["incoming"] else (SOURCE, "stay"))
+        forward = _forward(source, target) if comes and same else None
+        handed = ours["method"] == "live" and forward == (SOURCE, "commit")  # xl let it run there, whatever is wished now
+        if forward and (handed or not undo):
+            return forward
+        return (TARGET, "withdraw") if comes or target["incoming"] else (SOURCE, "stay")
     if ours.get("side") == "in":
         raise failed("moving", "the guest is on its way to this host", {SOURCE: source}, "end that move first: run it again")
     if comes:
@@ -244,7 +247,8 @@ class Way:
             gone = source is not None and (source["note"] or {}).get("side") == "gone"
             if not gone:
                 self.go(undo=True)
-            evidence["owner"] = TARGET if gone else SOURCE
+            source = self.seen[SOURCE]
+            evidence["owner"] = TARGET if source is not None and (source["note"] or {}).get("side") == "gone" else SOURCE
         except (StepFailed, Unreachable) as another:
             evidence["not_taken_back"] = another.result if isinstance(another, StepFailed) else str(another)
             evidence["owner"] = None

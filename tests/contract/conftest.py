@@ -70,10 +70,10 @@ def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
 
 
 class Lab:
-    """The playbook stubdom.xen.lab for the one host of this run."""
+    """The playbook stubdom.xen.lab for the one host of this run, or for a second one."""
 
-    def __init__(self, kind: str, where: Path) -> None:
-        name = {"embedded": "xen1", "simulated": f"contract{os.getpid()}"}[kind]
+    def __init__(self, kind: str, where: Path, number: int = 1) -> None:
+        name = {"embedded": f"xen{number}", "simulated": f"contract{os.getpid()}" + "-second" * (number > 1)}[kind]
         self.inventory = where / {"embedded": "inventory.yml", "simulated": f".{name}.yml"}[kind]
         self.given = {"lab_kind": kind, "lab_hosts": [name], "lab_inventory": str(self.inventory)}
         if kind == "simulated":
@@ -133,6 +133,30 @@ def _simulated(lab: Lab, config: pytest.Config) -> None:
 def _prepare(lab: Lab) -> None:
     playbook("site", inventory=lab.inventory, xen_guests=[], xen_site_hosts=lab.host.name)
     lab.have("saved", lab_snapshot="prepared")
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[Host, Host]]:
+    """Two prepared hosts, and no guest on them but Domain-0. Both are in the inventory of each.
+
+    An embedded second host is booted for this, and has no image of a stubdomain: its build takes minutes.
+    """
+    second = Lab(lab.host.kind, ROOT / ".lab", 2)
+    if second.host.kind == "simulated":
+        _simulated(second, request.config)
+        second.reset("prepared")
+        # the inventory of the one that was started last has both
+        lab.reset("prepared")
+        yield Host(lab.host.name, second.inventory, "simulated"), second.host
+        second.have("absent")
+        second.inventory.unlink()
+    else:
+        second.have("running", lab_snapshot="fresh")
+        lab.reset("prepared")
+        second.host.role_of("host")
+        yield Host(lab.host.name, second.inventory, "embedded"), second.host
+        second.have("stopped")
+    second.host.ansible.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from simulated_host import Behaviour
+from simulated_host import FIRMWARE, Behaviour
 from stories import HVM, KINDS, PV, PVH, STUBDOM, failure, steps, task
 from two_hosts import Pair, runs
 
@@ -120,7 +120,7 @@ def test_killed_before_any_of_its_changes(story, then):
         assert pair.most_running <= 1, where
         assert [host.machine.unsafe for host in pair.sides.values()] == [[], []], where
         assert not task(pair.sides[side], guest)["changed"], where
-    assert kill_at > 15
+    assert kill_at > 12
     assert sides == ({TARGET} if then == "again" else {SOURCE, TARGET})
 
 
@@ -187,12 +187,12 @@ def test_the_target_is_gone(pair):
 
 
 REFUSED = {
-    "no memory": (PVH, lambda host: setattr(host.hypervisor, "total", 100), "not_enough_memory"),
+    "no memory": (PVH, lambda host: setattr(host.hypervisor, "total", 300), "not_enough_memory"),
     "no kernel": (PVH, lambda host: host.files.pop("/boot/vmlinuz"), "file_unreadable"),
     "no disk": (HVM, lambda host: host.files.pop("/images/disk.img"), "file_unreadable"),
     "no bridge": (PVH, lambda host: host.files.pop("/sys/class/net/xenbr0/mtu"), "cannot_move"),
-    "no image": (STUBDOM, lambda host: host.files.pop("/usr/lib/xen-4.17/boot/qemu-stubdom-linux-rootfs"), "no_stubdom_image"),
-    "no image for its TPM": (TPM, lambda host: host.files.pop("/usr/lib/xen-4.17/boot/vtpm-stubdom-linux-rootfs"), "no_vtpm_image"),
+    "no image": (STUBDOM, lambda host: host.files.pop(f"{FIRMWARE}/qemu-stubdom-linux-rootfs"), "no_stubdom_image"),
+    "no image for its TPM": (TPM, lambda host: host.files.pop(f"{FIRMWARE}/vtpm-stubdom-linux-rootfs"), "no_vtpm_image"),
     "its name": (PVH, lambda host: task(host, {**PV, "name": "web"}, state="halted"), "name_taken"),
     "its TPM": (TPM, lambda host: host.files.update({f"{STATE_DIR}/web.img": "another"}), "name_taken"),
     "no such pool": ({**PVH, "cpupool": "Pool-0"}, lambda host: None, None),
