@@ -50,12 +50,15 @@ async def offer(host: Any, move: Move) -> dict[str, Any]:
         raise XenError("cannot_move", f"guest {move.name}: it cannot be moved: it has no file that can be read", why, hint)
     guest, about = intent.complete(Guest(name=move.name), state, host.machine_id()), await info(host)
     live = replace(state.live, name=move.name) if state.live is not None else guest
-    return {
-        "name": move.name,
-        "uuid": guest.uuid,
+    texts = {  # they may hold secrets: for a move only
         "text": xlcfg.render(guest),
         "made_of": xlcfg.render(live) if state.word != "halted" else None,
         "tpm": state.helper.stored.text if state.helper else None,
+    }
+    return {
+        "name": move.name,
+        "uuid": guest.uuid,
+        **(texts if move.move else {}),
         "tpm_state": state.tpm_state,
         "autostart": state.autostart,
         "power": state.word,
@@ -146,8 +149,16 @@ async def commit(host: Any, move: Move) -> dict[str, Any]:
     await end(host, away)
     if state.saved is not None:
         memory.spend(host, state)
-    host.remove(config_path(move.name))
+    _forget_description(host, state)
     return {}
+
+
+def _forget_description(host: Any, state: State) -> None:
+    """What somebody wrote by hand is kept beside it, as wherever this collection writes another in its place."""
+    path = config_path(state.name)
+    if state.stored is not None and not state.stored.managed:
+        host.keep_copy(path, f"{path}.before-stubdom.xen")
+    host.remove(path)
 
 
 def undecided(move: Move, state: State) -> XenError:
@@ -165,7 +176,7 @@ async def forget(host: Any, move: Move) -> dict[str, Any]:
         await converge(host, {"name": vtpm_domain(move.name), "state": "absent", **tpm.AT_ONCE}, False)
     if move.described.get("tpm_state"):
         host.remove(state_path(move.name))
-    host.remove(config_path(move.name))
+    _forget_description(host, await look(host, move.name))
     keep_note(host, move.name, {key: value for key, value in {**note_for(move, GONE), "done": True}.items() if key in REMAINS})
     return {}
 

@@ -213,7 +213,7 @@ class Way:
 
     def _begin(self) -> None:
         """Nothing is touched before both hosts have said that it can be."""
-        offer = self.hosts.call(SOURCE, "offer")["told"]
+        offer = self.hosts.call(SOURCE, "offer", move=self.wish.move)["told"]
         target = self.hosts.call(TARGET, "accept", described=offer)["told"]
         case = Case(offer, target, self.wish.ssh)
         self.method, self.why_not = choose(case, self.wish.method)

@@ -11,7 +11,9 @@ from simulated_host import FIRMWARE, Behaviour
 from stories import HVM, KINDS, PV, PVH, STUBDOM, failure, steps, task
 from two_hosts import Pair, runs
 
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import MOVES_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.ready import await_ready
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import STATE_DIR
 from ansible_collections.stubdom.xen.plugins.plugin_utils.handover import SOURCE, TARGET, StepFailed
@@ -167,6 +169,33 @@ def test_no_task_touches_it_between_two_hosts(pair):
     pair.move("web")
     assert failure(pair.source, PVH).code == "moving", "its description is still in a playbook for that host"
     assert steps(task(pair.source, {"name": "web"}, state="absent")) == []
+
+
+def test_what_somebody_wrote_by_hand_is_kept(pair):
+    text = 'name = "web"\ntype = "pvh"\nmemory = 160\nkernel = "/boot/vmlinuz"\n# do not touch\n'
+    pair.source.files["/etc/xen/web.cfg"] = text
+    pair.name = "web"
+    pair.move("web")
+    assert pair.source.files["/etc/xen/web.cfg.before-stubdom.xen"] == text
+    assert "/etc/xen/web.cfg" in pair.target.files and "/etc/xen/web.cfg" not in pair.source.files
+
+
+def test_what_is_held_there_is_let_run_by_its_move_alone(pair):
+    made(pair, PVH)
+    while pair.move("web", kill_at=len(pair.changes) + 1) is None and not pair.target.domains():
+        pass
+    asked = {"name": "web", "timeout": 60, "unpause": True}
+    with pytest.raises(XenError) as error:
+        pair.target.finish(await_ready(pair.target, asked, False))
+    assert (error.value.code, runs(pair.target, "web")) == ("moving", False)
+
+
+def test_a_description_with_its_secrets_is_told_to_a_move_only(pair):
+    made(pair, {**HVM, "vnc": {"enabled": True, "password": "open sesame"}})
+    assert "open sesame" not in json.dumps(pair.call(SOURCE, "offer"))
+    pair.move("shop")
+    assert "open sesame" in pair.target.files["/etc/xen/shop.cfg"]
+    assert "open sesame" not in json.dumps([pair.source.files[f"{MOVES_DIR}/shop.json"], pair.call(TARGET, "look")])
 
 
 def test_the_target_is_gone(pair):
