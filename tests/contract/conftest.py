@@ -27,6 +27,7 @@ KINDS = ("embedded", "simulated")
 RUNNERS = {"embedded": "labhost", "simulated": "simhost"}
 # They are begun first where there are several workers, as the last to end tells how long it takes.
 LONGEST = (
+    "test_migrate.py",
     "test_faults_anywhere.py",
     "test_faults.py",
     "test_faults_clock.py",
@@ -145,18 +146,17 @@ def pair(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[Host, Host]
     if second.host.kind == "simulated":
         _simulated(second, request.config)
         second.reset("prepared")
-        # the inventory of the one that was started last has both
-        lab.reset("prepared")
-        yield Host(lab.host.name, second.inventory, "simulated"), second.host
-        second.have("absent")
-        second.inventory.unlink()
     else:
         second.have("running", lab_snapshot="fresh")
-        lab.reset("prepared")
         second.host.role_of("host")
-        yield Host(lab.host.name, second.inventory, "embedded"), second.host
-        second.have("stopped")
-    second.host.ansible.close()
+    lab.reset("prepared")
+    first = Host(lab.host.name, second.inventory, lab.host.kind)  # what was started last wrote both into its inventory
+    yield first, second.host
+    for host in (first, second.host):
+        host.ansible.close()
+    second.have("absent")
+    if second.inventory != lab.inventory:
+        second.inventory.unlink()
 
 
 @pytest.fixture(scope="module")

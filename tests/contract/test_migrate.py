@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from xenhost import ENV, KINDS, PATIENT, PULL_THE_PLUG, Host, playbook
 
-PATIENCE = {"ready": {"timeout": 600.0, "retries": 4}}
 KEY = "/root/.ssh/between_hosts"
 # The hosts of the lab reach each other by the gateway of their emulated network, which is this machine.
 GATEWAY = "10.0.2.2"
@@ -37,7 +36,7 @@ def hosts(pair: tuple[Host, Host]) -> Iterator[tuple[Host, Host]]:
 
 def migrate(source: Host, target: Host, name: str, **options: Any) -> dict[str, Any]:
     """The result of a move, which must succeed."""
-    result = source.module("guest_migrate", name=name, to=target.name, **{**PATIENCE, **options})
+    result = source.module("guest_migrate", name=name, to=target.name, **{**PATIENT, **options})
     assert not result["failed"], result
     return result
 
@@ -127,7 +126,7 @@ def test_killed_on_the_way(hosts: tuple[Host, Host], point: str, who: str) -> No
     at.sh("rm -f /run/reached /run/go; mkfifo /run/reached /run/go && echo made")
     at.put("/usr/local/sbin/xl", WAITING_XL.format(command=command, then=then))
     at.sh("chmod 755 /usr/local/sbin/xl && echo done")
-    argv = one.command("guest_migrate", {"name": "torn", "to": two.name, **PATIENCE})
+    argv = one.command("guest_migrate", {"name": "torn", "to": two.name, **PATIENT})
     with subprocess.Popen(argv, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as task:
         assert at.sh("timeout 600 cat /run/reached") == "reached"
         assert runs(one, "torn") + runs(two, "torn") <= 1
@@ -162,8 +161,7 @@ def test_a_host_is_evacuated_and_has_its_guests_back(hosts: tuple[Host, Host]) -
     for name in identities:
         one.booted(name)
     ways = between(hosts)
-    given = {"evacuate_from": one.name, "evacuate_to": two.name, "evacuate_ready": PATIENT["ready"] | {"timeout": 600.0}}
-    given["evacuate_ready"].pop("on_failure", None)
+    given = {"evacuate_from": one.name, "evacuate_to": two.name, "evacuate_ready": PATIENT["ready"]}
 
     told = playbook("evacuate", inventory=two.inventory, **given, **ways[1])
     live = "live" if ways[1] else "saved"
