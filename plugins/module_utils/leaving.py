@@ -20,6 +20,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.moves import GONE, OUT
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, auto_path, config_path, info, look
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
     AT_ONCE,
     Move,
@@ -48,6 +49,10 @@ async def offer(host: Any, move: Move) -> dict[str, Any]:
     if state.stored is None or state.stored.guest is None:
         hint = "describe it with stubdom.xen.guest first: what is written there is what the other host gets"
         raise XenError("cannot_move", f"guest {move.name}: it cannot be moved: it has no file that can be read", why, hint)
+    if emulated_tpm(state.stored.guest) is not None or (state.live is not None and emulated_tpm(state.live) is not None):
+        hint = "its TPM in a domain of its own (kind: stubdom) goes along; or carry its state over by hand while it is halted"
+        msg = f"guest {move.name}: it cannot be moved: the state of its emulated TPM is kept by swtpm on this host"
+        raise XenError("cannot_move", msg, why, hint)
     guest, about = intent.complete(Guest(name=move.name), state, host.machine_id()), await info(host)
     live = replace(state.live, name=move.name) if state.live is not None else guest
     texts = {  # they may hold secrets: for a move only

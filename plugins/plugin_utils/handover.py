@@ -194,11 +194,11 @@ class Way:
         raise failed("move_undecided", "the move does not come to an end", {"steps": self.steps, "seen": self.seen}, UNDECIDED)
 
     def _look(self) -> None:
-        self.seen[SOURCE] = self.hosts.call(SOURCE, "look")["seen"]
+        self.seen[SOURCE] = source = dict(self.hosts.call(SOURCE, "look")["seen"])
         try:
             self.seen[TARGET] = self.hosts.call(TARGET, "look")["seen"]
         except Unreachable:
-            if self.seen[SOURCE]["note"] is None:
+            if source["note"] is None:
                 raise
             self.seen[TARGET] = None
 
@@ -206,10 +206,11 @@ class Way:
         self.steps.append({"host": side, "step": step})
         done = self.hosts.call(side, step, **options)
         self.seen[side] = done["seen"]
-        self.told[step] = done["told"]
+        told: dict[str, Any] = done["told"]
+        self.told[step] = told
         if step == "stay":
             self.told.pop("leave", None)  # it is to be left anew
-        return done["told"]
+        return told
 
     def _begin(self) -> None:
         """Nothing is touched before both hosts have said that it can be."""

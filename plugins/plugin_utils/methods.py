@@ -23,7 +23,7 @@ class Case(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        return self.offer["power"] == "running"
+        return str(self.offer["power"]) == "running"
 
     @property
     def type(self) -> str:
