@@ -38,7 +38,7 @@ from ansible_collections.stubdom.xen.plugins.filter.readiness_timeline import re
 from ansible_collections.stubdom.xen.plugins.filter.rollout_table import rollout_table
 from ansible_collections.stubdom.xen.plugins.inventory import guests as guests_plugin
 from ansible_collections.stubdom.xen.plugins.module_utils import rules
-from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, POLICY, READY
+from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, HANDOVER, MIGRATE, POLICY, READY
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,8 @@ SPECS = {
     "stubdom.xen.guest": {**GUEST, **POLICY},
     "stubdom.xen.guests": GUESTS,
     "stubdom.xen.guest_info": {"names": {"type": "list"}},
+    "stubdom.xen.guest_handover": HANDOVER,
+    "stubdom.xen.guest_migrate": MIGRATE,
     "stubdom.xen.guest_ready": READY,
     "stubdom.xen.host_info": {},
 }
