@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional, Union
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, dryrun, order, purge, rules, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, dryrun, order, purge, rules, swtpm, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import Decision, approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -64,6 +64,7 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
         _keep(host, decided)
         left = {m.name: m for m in members if m.name not in results}
         failed = [name for name, result in results.items() if result["failed"]]
+        host.tell_set(len(results), len(members))
         results.update(_walked(host, left, states, ranks, failed, options))
     summary = _summary([results[member.name] for member in members], decided)
     return {**summary, "purged": [m.name for m in members[len(options["guests"]) :]]} if options.get("purge") else summary
@@ -133,7 +134,8 @@ async def _fits(host: Any, members: Sequence[Member], decided: Mapping[str, Deci
                 "give each guest a UUID of its own, or none: one is made then",
             )  # fmt: skip
     if starting:
-        more = sum(tpm.needs(m.policy, states[m.name]) for m in members if _does(decided[m.name], "serve"))
+        served = [m for m in members if _does(decided[m.name], "serve") and not swtpm.of(starting[m.name])]
+        more = sum(tpm.needs(m.policy, states[m.name]) for m in served)
         admission.check_together(await info(host), host.read_file("/etc/xen/xl.conf") or "", starting, states, more)
 
 
@@ -216,6 +218,7 @@ async def _walk(
         try:  # where others went before it, the list of domains is an old one
             return await converge(own, member.options, False, None if before or member.policy.depends_on else domains)
         finally:
+            own.tell_end()
             own.close()
     except XenError:
         failed.append(member.name)

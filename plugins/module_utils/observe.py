@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import emulator, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
     NEWEST,
     WITHOUT_STUBDOM,
@@ -40,6 +40,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.placement import place
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import NO_EMULATOR, Emulated, hvmloader_told, told_by
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, is_one, report_node, state_path
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
@@ -58,7 +60,7 @@ WORDS = {
     "shutdown": "the guest shut itself down and its domain was kept",
     "crashed": "the guest crashed and its domain was kept",
     "half_made": "a domain whose creation did not end",
-    "degraded": "a domain that has lost another one on which it leans: its stubdomain, that of its TPM, a driver domain",
+    "degraded": "a domain that has lost what it leans on: its stubdomain, the domain or the emulator of its TPM, a driver domain",
     "opaque": "a domain that libxl cannot describe: its device model does not answer",
     "suspended": "a domain that was being saved by somebody who did not come to an end",
 }
@@ -110,10 +112,11 @@ class State:
     helper: Optional[Helper] = None
     reports: bool = False  # of a vTPM domain: that its TPM answers
     tpm_state: bool = False  # whether there is a state of a TPM for a guest of this name
-    lost: tuple[str, ...] = ()  # which domains it leaned on that are gone: "stubdom", "vtpm", "backend"
+    lost: tuple[str, ...] = ()  # what it leaned on that is gone: "stubdom", "vtpm", "backend", "emulator", "tables" (plan.LOST)
     saved: Optional[Saved] = None
     spent: tuple[str, ...] = ()
     foreign: Optional[Saved] = None
+    emulated: Emulated = NO_EMULATOR
 
 
 def firmware_dirs(version: Version) -> list[str]:
@@ -238,6 +241,7 @@ def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> l
     homes = [f"/local/domain/{d.domid}/image" for d in mine.values() if d is not None]
     stubdoms = [d for d in domains if d.name[-3:] == "-dm" and d.name[:-3] in mine]
     models = [f"{home}/device-model-{what}" for home in homes for what in ("domid", "pid")]
+    models += [told_by(d.domid) for d in mine.values() if d is not None]
     return models + [f"/local/domain/{d.domid}/target" for d in stubdoms] + list(_report_nodes(mine, domains).values())
 
 
@@ -277,6 +281,8 @@ def _seen(
         name in reporting,
         host.exists(state_path(name)),
         homes.get(domain.domid, {}) if domain is not None else {},
+        emulator.look(host, name),
+        nodes[told_by(domain.domid)] if domain is not None else None,
     )
 
 
@@ -380,9 +386,15 @@ def merge(
     reports: bool = False,
     tpm_state: bool = False,
     homes: Optional[Mapping[str, Collection[int]]] = None,
+    emulated: Emulated = NO_EMULATOR,
+    hvmloader: Optional[str] = None,
 ) -> State:
-    """The observations as one State. Pure."""
+    """The observations as one State. hvmloader: what it is told of the guest's TPM. Pure."""
+    live = guest_of_config(config) if config else None
     lost = _lost(stubdom_domid, stubdom, homes or {}, domains)
+    if domain is not None and emulated_tpm(live):
+        lost += ("emulator",) * (not emulated.connected)
+        lost += ("tables",) * (not domain.never_ran and not hvmloader_told(live, hvmloader))
     word = _word(domain, stored is not None, lost, whole, config is not None)
     return State(
         name,
@@ -393,7 +405,7 @@ def merge(
         stubdom_domid,
         stubdom,
         config,
-        guest_of_config(config) if config else None,
+        live,
         leftovers,
         domains,
         has_qemu,
@@ -402,6 +414,7 @@ def merge(
         reports,
         tpm_state,
         lost,
+        emulated=emulated,
     )
 
 

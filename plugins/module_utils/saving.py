@@ -18,6 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, firmware_dirs, info
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 
 IMAGE_MANIFEST = "qemu-stubdom-linux.json"  # role stubdom_image writes it beside the image
 ABLE = "save"  # and says in `able` that guests can be saved and restored with it
@@ -25,7 +26,7 @@ BESIDE_MEMORY = 32 * MIB  # what a saved file has beside the guest's memory: dev
 NOTHING_THERE = {
     "absent": "there is no such guest", "halted": "it does not run", "fresh": "it never ran", "crashed": "it has crashed",
     "shutdown": "it has shut itself down", "half_made": "its creation did not end",
-    "degraded": "a domain on which it leans is gone", "opaque": "its device model does not answer",
+    "degraded": "what it leans on is gone", "opaque": "its device model does not answer",
 }  # fmt: skip
 
 
@@ -39,11 +40,11 @@ class Obstacle(NamedTuple):
 OBSTACLES = (
     Obstacle(lambda guest, _config: bool(guest.pci or guest.usb), "a device that is passed through keeps its state to itself"),
     Obstacle(
-        lambda guest, _config: bool(guest.vtpm), "the state of its vTPM is in the vTPM's domain, which would go on without it"
+        lambda guest, _config: emulated_tpm(guest) is not None or "-tpmdev" in (guest.device_model.args or ()),
+        "the state of its emulated TPM is not in the saved file",
     ),
     Obstacle(
-        lambda guest, _config: "-tpmdev" in (guest.device_model.args or ()),
-        "the state of its emulated TPM is not in the saved file",
+        lambda guest, _config: bool(guest.vtpm), "the state of its vTPM is in the vTPM's domain, which would go on without it"
     ),
     Obstacle(lambda guest, _config: bool(guest.p9), "Linux does not take up a 9pfs device again after it was restored"),
     Obstacle(
@@ -133,11 +134,15 @@ async def admit(host: Any, state: State, steps: set[str]) -> None:
         await _admit_restore(host, state, state.saved.config if state.saved else {})
 
 
-async def _admit_save(host: Any, state: State) -> None:
+def refuse_stubdom(host: Any, state: State) -> None:
     stubdom = state.stubdom_domid
     if stubdom is not None and host.xenstore().read(f"/local/domain/{stubdom}/data/stubdom-save") != "1":
         hint = "role stubdom.xen.stubdom_image builds one that can; it counts from the guest's next start"
         raise _cannot_save(state, "the stubdomain that it runs with does not say that it can", hint)
+
+
+async def _admit_save(host: Any, state: State) -> None:
+    refuse_stubdom(host, state)
     memory = state.domain.memory if state.domain else 0
     need = memory + memory // 128 + BESIDE_MEMORY
     free = host.free_space(SAVE_DIR)
@@ -153,16 +158,21 @@ async def _admit_save(host: Any, state: State) -> None:
 async def _admit_restore(host: Any, state: State, config: Mapping[str, Any]) -> None:
     """The guest is made as it was saved, not as it is described: that is what has to fit."""
     guest = state.live or Guest()
+    await admit_image(host, state.name, guest, config)
+    facts = await admission.gather(host, guest)
+    admission.check_restore(facts, guest, state)
+
+
+async def admit_image(host: Any, name: str, guest: Guest, config: Mapping[str, Any]) -> None:
+    """Raises XenError(cannot_restore) where this host's image of a stubdomain cannot take a guest's memory up."""
     about = await info(host)
     if guest.stubdom.type == "linux" and not _image_able(host, about, config):
         raise XenError(
             "cannot_restore",
-            f"guest {state.name}: its saved memory cannot be restored: the host's stubdomain image does not say that it can",
+            f"guest {name}: its saved memory cannot be restored: the host's stubdomain image does not say that it can",
             {"looked_in": firmware_dirs(about.version), "wanted": {"able": [ABLE]}},
             "run role stubdom.xen.stubdom_image",
         )
-    facts = await admission.gather(host, guest)
-    admission.check_restore(facts, guest, state)
 
 
 def _image_able(host: Any, about: Any, config: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ import fcntl
 import selectors
 import time
 from collections.abc import Collection, Coroutine, Generator, Iterable, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
@@ -61,18 +61,26 @@ class Outcome(NamedTuple):
 Walk = Coroutine[Any, Any, Any]
 
 
-def together(walks: Sequence[Walk], limit: int = 1, after: Sequence[Collection[int]] = ()) -> list[Outcome]:
+def together(
+    walks: Sequence[Walk],
+    limit: int = 1,
+    after: Sequence[Collection[int]] = (),
+    idle: Optional[Callable[[], Optional[float]]] = None,
+) -> list[Outcome]:
     """Runs the walks to their ends, at most ``limit`` at a time, in their order. One that fails stops no other.
 
     ``after``: for each walk the numbers of those that have to end before it begins. Raises ValueError for a ring of them.
+    ``idle`` is called whenever nothing is left but to wait, and may say until when at most (time.monotonic).
     """
-    return _Loop(walks, limit, after).run()
+    return _Loop(walks, limit, after, idle).run()
 
 
 class _Loop:
-    def __init__(self, walks: Sequence[Walk], limit: int, after: Sequence[Collection[int]]) -> None:
+    def __init__(
+        self, walks: Sequence[Walk], limit: int, after: Sequence[Collection[int]], idle: Optional[Callable[[], Optional[float]]]
+    ) -> None:
         self.queue = dict(enumerate(walks))
-        self.limit, self.after = limit, after
+        self.limit, self.after, self.idle = limit, after, idle
         self.outcomes = [Outcome() for _walk in walks]
         self.flying: dict[int, tuple[Walk, Readable]] = {}
 
@@ -123,8 +131,7 @@ class _Loop:
 
     def _ready(self, selector: selectors.BaseSelector) -> list[tuple[int, frozenset[int]]]:
         """The walks that can go on, and why: their readable descriptors, or none when their deadline has come."""
-        deadlines = [wait.deadline for _walk, wait in self.flying.values() if wait.deadline is not None]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        patience = self._patience()
         found: dict[int, set[int]] = {}
         for key, _events in selector.select(patience) if self.flying else ():
             found.setdefault(key.data, set()).add(key.fd)
@@ -133,3 +140,10 @@ class _Loop:
             if wait.deadline is not None and wait.deadline <= now:
                 found.setdefault(number, set())
         return [(number, frozenset(fds)) for number, fds in found.items()]
+
+    def _patience(self) -> Optional[float]:
+        """Seconds until somebody has to go on in any case."""
+        deadlines = [wait.deadline for _walk, wait in self.flying.values() if wait.deadline is not None]
+        due = self.idle() if self.idle is not None else None
+        deadlines += [due] if due is not None else []
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None

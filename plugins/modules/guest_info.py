@@ -70,11 +70,16 @@ guests:
     uuid: {description: Its UUID, type: str, returned: always}
     stubdom: {description: "Its stubdomain: domid, name, alive", type: dict, returned: always}
     vtpm:
-      description: "The domain that holds its TPM: name, domid, alive, ready, version, state_file"
+      description: "What holds its TPM, a domain or swtpm: name, domid, alive, ready, version, state_file"
       type: list
       elements: dict
       returned: always
     serves: {description: "Of a domain that holds a TPM, the name of the guest that it is for", type: str, returned: always}
+    addresses:
+      description: The IP addresses that an agent in the guest reports in xenstore. The guest may write what it likes there.
+      type: list
+      elements: str
+      returned: always
     readiness: {description: The links of its readiness chain as they are now, type: list, elements: dict, returned: always}
     leftovers: {description: Domains that remain of it and serve nothing, type: list, elements: dict, returned: always}
 leftovers:

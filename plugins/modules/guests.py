@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - stubdom.xen.guest.items
   - stubdom.xen.attributes
   - stubdom.xen.attributes.actiongroup_xen
+  - stubdom.xen.attributes.progress
 attributes:
   check_mode:
     support: full

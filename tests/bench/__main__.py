@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 import crowd
+import inventory
 from payload import unwrapped, wrapped
 from rows import KB, Row, fine, markdown, ms
 from runs import OUT, ROOT, play, task_times
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     tasks, inside = _tasks(_task_times(OUT / "tasks")), _inside(measured["inside"])
     rows = [*tasks, *inside, _size(payload), *_starts(measured["starts"]), *_reaction(measured["reaction"])]
     print(f"\n{markdown(rows)}", flush=True)  # what follows takes minutes
-    rows += [*crowd.guests(options.sizes), *crowd.hosts(options.hosts)]
+    rows += [*crowd.guests(options.sizes), *crowd.hosts(options.hosts), *inventory.inventory(options.hosts)]
     table = markdown(rows)
     TABLE.write_text(table, encoding="utf-8")
     print(f"\n{table}\n== also in {TABLE.relative_to(ROOT)}")
@@ -70,6 +71,11 @@ def _tasks(times: Mapping[str, Sequence[float]]) -> Iterator[Row]:
     yield Row(
         "task `guest` with nothing to do / task `command: xl list`",
         f"{ratio:.2f} ({ms(guest)} / {ms(command)}, {len(times['Timed guest'])} each)", "1.5", ratio <= 1.5,
+    )  # fmt: skip
+    silent = median(times["Timed guest without progress"])
+    yield Row(
+        "- the same / one that would not tell what it waits for",
+        f"{guest / silent:.2f} ({ms(guest)} / {ms(silent)})", "1.1", guest / silent <= 1.1,
     )  # fmt: skip
 
 

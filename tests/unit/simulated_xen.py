@@ -126,6 +126,9 @@ class SimulatedXenstore:
     def ls_many(self, paths):
         return {path: self.ls(path) for path in paths}
 
+    def write(self, path, value):
+        self.tree.put(path, value)
+
     def owner(self, path):
         return self.nodes([path])[path].owner
 

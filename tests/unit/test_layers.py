@@ -14,19 +14,21 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
-    ["errors", "saved"],
-    ["spec", "causes"],
+    ["errors", "saved", "tpmctl", "addresses"],
+    ["spec", "causes", "progress"],
     ["fields", "vtpm"],
-    ["rules", "devices"],
+    ["swtpm"],
+    ["emulator"],
+    ["rules", "devices", "moves"],
     ["xlcfg", "libxl"],
     ["xswire"],
     ["xenstore"],
     ["chains", "order"],
     ["links"],
-    ["readiness"],
+    ["readiness", "leaning"],
     ["placement"],
     ["observe", "dryrun"],
-    ["again", "explain", "unpause"],
+    ["again", "explain", "unpause", "qemu"],
     ["compare", "purge"],
     ["intent", "admission"],
     ["steps"],
@@ -36,9 +38,11 @@ LAYERS = [
     ["abilities", "ready", "survey", "change"],
     ["decide"],
     ["execute"],
-    ["guestset"],
-    ["waiting", "programs"],
-    ["qmp"],
+    ["guestset", "transit"],
+    ["leaving", "arriving"],
+    ["moving"],
+    ["waiting", "programs", "progress_file"],
+    ["qmp", "sockets"],
     ["host"],
     ["arguments", "entry"],
 ]
@@ -54,6 +58,7 @@ PURE = {
     "functools",
     "graphlib",
     "hashlib",
+    "ipaddress",
     "itertools",
     "json",
     "math",
@@ -74,13 +79,15 @@ WORLD = {
     "waiting": {"fcntl", "selectors", "time"},  # host's: where it waits
     "programs": {"os", "selectors", "threading"},  # host's: what it runs
     "qmp": {"glob", "os", "socket"},  # host's: QEMU's monitor
+    "sockets": {"os", "socket"},  # host's: unix sockets
+    "progress_file": {"os", "stat", "time"},  # host's: what it tells while a task runs
     "xenstore": {"os", "pyxs", "select", "selectors", "socket", "stat", "struct", "time"},
     "xswire": {"pyxs"},  # the layout of packets, no connection
 }
 
 # Builtins that touch the world, or hide what is imported or run. print() would break the module's answer on stdout.
 WORLDLY_CALLS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
-FILES_OPENED_BY = ["host"]
+FILES_OPENED_BY = ["host", "progress_file"]
 
 
 def imports(source):
