@@ -19,7 +19,7 @@ export UV_SYSTEM_CERTS := true
 COLLECTION := $(ROOT)/.cache/collections/ansible_collections/stubdom/xen
 PLAY := ansible-playbook
 
-.PHONY: help setup check test lab lab-stop demo bench
+.PHONY: help setup check test lab lab-stop demo bench bench-fleet
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,3 +78,6 @@ demo: setup ## from nothing to a Xen host with three guests, and a second run th
 
 bench: lab ## what a task with nothing to do costs, and how soon a ready guest runs, as a table
 	@python tests/bench --inventory $(INVENTORY)
+
+bench-fleet: setup ## 50 simulated hosts with 20 guests each: a task a host beside a task a guest, as a table
+	@python tests/bench/fleet.py $(FLEET_ARGS)

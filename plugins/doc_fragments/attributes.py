@@ -50,6 +50,15 @@ attributes:
       - This action does not modify state.
 """
 
+    # For every module that may take long.
+    PROGRESS = r"""
+options: {}
+notes:
+  - When it takes more than a few seconds it tells on standard error what it waits for, such as the guest, the link of its
+    readiness chain, and for how long, unless the variable V(stubdom_xen_progress) is V(false), or the task has C(no_log) or
+    C(async), or runs in check mode.
+"""
+
     # For every module: all are in the action group of meta/runtime.yml.
     ACTIONGROUP_XEN = r"""
 options: {}

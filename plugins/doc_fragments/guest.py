@@ -363,8 +363,8 @@ options:
         elements: str
   vtpm:
     description:
-      - TPMs of the guest, each held by a domain of its own, which is up before the guest is made. A given list is the
-        whole list.
+      - TPMs of the guest, each held by a domain of its own or by an emulator in dom0, which is up before the guest is made.
+        A given list is the whole list.
       - The TPM's state outlives guest and domain. It is deleted by O(purge_state) and by nothing else.
     type: list
     elements: dict
@@ -373,9 +373,11 @@ options:
         description:
           - V(stubdom) has a domain made, called as the guest with C(-vtpm) after it, of the image that role
             R(stubdom.xen.vtpm, ansible_collections.stubdom.xen.vtpm_role) builds. It goes down with the guest.
+          - V(emulator) has the guest's own QEMU show it a TPM, which C(swtpm) keeps in dom0. It is for hvm guests without a
+            stubdomain, on hosts whose QEMU can (M(stubdom.xen.host_info) tells), and the only TPM of its guest.
           - V(backend), which need not be said, names in O(vtpm[].backend) a domain that is there already.
         type: str
-        choices: [stubdom, backend]
+        choices: [stubdom, emulator, backend]
       backend:
         description: Name of the vTPM's domain, of one that is there already.
         type: str
@@ -385,9 +387,16 @@ options:
           - With V(stubdom) one is made up when it is not given, and kept.
         type: str
       version:
-        description: Which TPM a domain of kind V(stubdom) holds. A new one is a V(2.0); one that is there keeps its version.
+        description:
+          - Which TPM it is, of kind V(stubdom) or V(emulator). A new one is a V(2.0); one that is there keeps its version.
         type: str
         choices: ["1.2", "2.0"]
+      model:
+        description:
+          - The interface of a TPM of kind V(emulator). A TPM 1.2 has V(tis); a new 2.0 has V(crb) on Xen 4.18 and newer, where
+            firmware can describe it, and V(tis) on older.
+        type: str
+        choices: [tis, crb]
       memory:
         description: Memory of a domain of kind V(stubdom), such as V(128MiB). A change comes with the guest's next start.
         type: str
@@ -482,6 +491,14 @@ options:
       - Otherwise allow to begin with an empty TPM where the state of the one that the guest had is gone.
     type: bool
     default: false
+  depends_on:
+    description:
+      - The names of guests of this host that have to run before this one does. In the list of M(stubdom.xen.guests) they
+        come up first and go down last; one that is not described there has to run already, or this guest is refused.
+      - The domains that a device has as O(disks[].backend), O(nics[].backend), O(channels[].backend), O(p9[].backend) or
+        O(vtpm[].backend) need not be named, the order is the same.
+    type: list
+    elements: str
   expect_plan:
     description: Refuse to do anything unless the plan has this digest, as RV(plan_digest) of a run in check mode.
     type: str

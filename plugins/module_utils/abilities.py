@@ -15,18 +15,16 @@ from ansible_collections.stubdom.xen.plugins.module_utils.admission import (
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import firmware_dirs, info, listed
+from ansible_collections.stubdom.xen.plugins.module_utils.qemu import lacks, path_of
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import PROGRAM
 
-QEMUS = (
-    "/usr/libexec/xen-qemu-system-i386", "/usr/lib/xen-{0}.{1}/bin/qemu-system-i386", "/usr/lib/xen/bin/qemu-system-i386",
-    "/usr/local/lib/xen/bin/qemu-system-i386", "/usr/libexec/xen/bin/qemu-system-i386", "/usr/bin/qemu-system-i386",
-)  # fmt: skip
 TRADITIONAL = "qemu-dm"
 
 
 async def abilities(host: Any) -> dict[str, Any]:
     """The result of module host_info. Raises XenError(xl_failed) where there is no Xen."""
     about = await info(host)
-    qemu = _first(host, [path.format(*about.version) for path in QEMUS])
+    qemu = path_of(host, about.version)
     return {
         "xen": {"version": about.raw.get("xen_version", ""), "major": about.version[0], "minor": about.version[1],
                 "commandline": about.commandline, "scheduler": about.raw.get("xen_scheduler", "")},
@@ -37,7 +35,7 @@ async def abilities(host: Any) -> dict[str, Any]:
         "guest_types": _guest_types(about),
         "device_models": await _device_models(host, about, qemu),
         "stubdoms": _stubdoms(host, about),
-        "tpm": {"emulator": await _knows_tpm(host, qemu)},
+        "tpm": {"emulator": "tpm" not in await lacks(host, qemu), "swtpm": bool(host.stamp(PROGRAM))},
     }  # fmt: skip
 
 
@@ -71,11 +69,3 @@ def _stubdoms(host: Any, about: HostInfo) -> dict[str, Any]:
         lacks = missing if known[kind] else [f"Xen {about.version[0]}.{about.version[1]} has no {kind} stubdomains"]
         found[kind] = {"usable": not lacks and "hvm" in about.capabilities, "missing": lacks}
     return found
-
-
-async def _knows_tpm(host: Any, qemu: Optional[str]) -> bool:
-    """Debian's Xen QEMU (7.2, 10.0) is built without TPM; the option is then unknown to it."""
-    if qemu is None:
-        return False
-    done = await host.run([qemu, "-tpmdev", "help"])
-    return bool(done.rc == 0 and "emulator" in done.out + done.err)

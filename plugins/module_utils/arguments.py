@@ -99,10 +99,11 @@ P9 = {
 }
 
 VTPM = {
-    "kind": _text(choices=["stubdom", "backend"]),
+    "kind": _text(choices=["stubdom", "emulator", "backend"]),
     "backend": _text(),
     "uuid": _text(),
     "version": _text(choices=["1.2", "2.0"]),
+    "model": _text(choices=["tis", "crb"]),
     "memory": _text(),
 }
 
@@ -174,6 +175,7 @@ POLICY: dict[str, Any] = {
     },
     "compare": {"type": "dict"},
     "purge_state": {"type": "bool", "default": False},
+    "depends_on": {"type": "list", "elements": "str"},
     "expect_plan": _text(),
 }
 
@@ -181,6 +183,8 @@ GUESTS: dict[str, Any] = {
     "guests": {"type": "list", "elements": "dict", "required": True, "options": {**GUEST, **POLICY}},
     "concurrency": {"type": "int", "default": 8},
     "continue_on_error": {"type": "bool", "default": False},
+    "purge": {"type": "bool", "default": False},
+    "purge_limit": {"type": "int", "default": 1},
     "expect_plan": _text(),
 }
 

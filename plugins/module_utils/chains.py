@@ -17,6 +17,8 @@ from typing import NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import SOCKET_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as swtpm_of
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, report_node
 
 Version = tuple[int, int]
@@ -44,6 +46,7 @@ class Row(NamedTuple):
     last: Version = (999, 0)
     limit: Optional[int] = None  # seconds that libxl waits for it before it gives up; None: it does not wait
     qmp: bool = False  # path is the socket of QEMU's monitor, asked by query-status
+    socket: bool = False  # path is a socket, and the value tells who is at it
 
 
 _DOM0_QEMU = "/local/domain/0/device-model/{guest}/state"
@@ -58,23 +61,27 @@ _HELPER = Row(
 REPORTS = "vtpm-domain"
 _VTPM_INIT = Row(REPORTS, "{guest}", report_node("{guest}"), (SERVES,), "the init of the TPM's domain")
 
+# Of a TPM that QEMU in dom0 shows the guest: swtpm is there before QEMU, which connects first of all, and keeps it.
+HELD = "connected"
+_EMULATOR = Row(
+    "vtpm-emulator", "0", f"{SOCKET_DIR}/{{name}}", (HELD,), "swtpm in dom0", "swtpm-{name}.log", socket=True
+)  # fmt: skip
+_QEMU = Row("device-model", "0", _DOM0_QEMU, RUNNING, "QEMU in dom0", "qemu-dm-{name}.log", _OWN_PID, limit=60)
+_RESTRICTED = (
+    _QEMU._replace(first=(4, 10), last=(4, 11)),
+    # A QEMU that gave up its privileges cannot write its node (8.0 and newer do not try): it is asked.
+    _QEMU._replace(path="/run/xen/qmp-libxl-{guest}", want=STATUS, first=(4, 12), qmp=True),
+)
+
 # What holds the guest's device model -> its links, in the order in which they come up.
 CHAINS: Mapping[str, tuple[Row, ...]] = {
     "none": (),
     REPORTS: (_VTPM_INIT,),  # of such a domain itself, for it to be leaned on: not before it runs, but after
     # Both QEMUs: qemu-traditional in dom0 (up to 4.20) and a QEMU that only serves back ends report in the same way.
-    "qemu": (Row("device-model", "0", _DOM0_QEMU, RUNNING, "QEMU in dom0", "qemu-dm-{name}.log", _OWN_PID, limit=60),),
-    "restricted": (
-        Row(
-            "device-model", "0", _DOM0_QEMU, RUNNING, "QEMU in dom0", "qemu-dm-{name}.log", _OWN_PID,
-            first=(4, 10), last=(4, 11), limit=60,
-        ),
-        # A QEMU that gave up its privileges cannot write its node (8.0 and newer do not try): it is asked.
-        Row(
-            "device-model", "0", "/run/xen/qmp-libxl-{guest}", STATUS, "QEMU in dom0", "qemu-dm-{name}.log", _OWN_PID,
-            first=(4, 12), limit=60, qmp=True,
-        ),
-    ),
+    "qemu": (_QEMU,),
+    "restricted": _RESTRICTED,
+    "qemu-tpm": (_EMULATOR, _QEMU),
+    "restricted-tpm": (_EMULATOR._replace(first=(4, 10)), *_RESTRICTED),
     "linux": (
         Row(
             "qmp-proxy", "0", "/local/domain/0/device-model/{stubdom}/qmp-proxy-state", RUNNING,
@@ -107,7 +114,7 @@ CHAINS: Mapping[str, tuple[Row, ...]] = {
         ),
     ),
 }  # fmt: skip
-WITHOUT_STUBDOM = ("none", "restricted", "qemu", REPORTS)
+WITHOUT_STUBDOM = ("none", "restricted", "qemu", "restricted-tpm", "qemu-tpm", REPORTS)
 
 _BACKEND = Row("backend", "{backend}", "{back}/state", BACKEND_UP, "the back end in the driver domain", limit=10)
 _VTPM = (
@@ -177,9 +184,15 @@ class Link:
     log: str = ""
     pid: str = ""
     qmp: bool = False
+    socket: bool = False
+
+    @property
+    def is_node(self) -> bool:
+        """Whether its path is one in xenstore."""
+        return not (self.qmp or self.socket)
 
     def met_by(self, value: Optional[str], owner: Optional[int]) -> bool:
-        return value is not None and (not self.want or value in self.want) and (self.qmp or owner == self.reporter)
+        return value is not None and (not self.want or value in self.want) and (owner == self.reporter or not self.is_node)
 
     @property
     def wanted(self) -> str:
@@ -192,7 +205,9 @@ def kind_of(guest: Guest, needs_qemu: bool) -> str:
     if guest.stubdom.type in ("linux", "minios"):
         return str(guest.stubdom.type)
     if guest.type == "hvm" and guest.device_model.restrict:
-        return "restricted"
+        return "restricted-tpm" if swtpm_of(guest) else "restricted"
+    if guest.type == "hvm" and swtpm_of(guest):
+        return "qemu-tpm"
     return "qemu" if guest.type == "hvm" or needs_qemu else "none"
 
 
@@ -230,7 +245,7 @@ def _device_links(devices: Iterable[Device], names: Mapping[str, object]) -> Ite
 
 def _link(row: Row, names: Mapping[str, object]) -> Link:
     reporter, path, log, pid = (text.format(**names) for text in (row.reporter, row.path, row.log, row.pid))
-    return Link(row.name, int(reporter), path, row.want, row.who, log, pid, row.qmp)
+    return Link(row.name, int(reporter), path, row.want, row.who, log, pid, row.qmp, row.socket)
 
 
 def counts(kind: str, backend: int) -> bool:

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, compare, intent, rules, saving, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import (
+    admission,
+    compare,
+    emulator,
+    intent,
+    order,
+    qemu,
+    rules,
+    saving,
+    swtpm,
+    tpm,
+)
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -17,9 +28,10 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Way, running, ways
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path, info
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, Vtpm, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
 
+LETS_RUN = {"create", "restore", "resume", "unpause"}
 # Devices in libxl's JSON that are no option yet, and their keys in xl.cfg (tools/xl/xl_parse.c, 4.17). `vfb` makes vkbs too.
 DEVICES = {"rdms": "rdm", "dtdevs": "dtdev", "pvcallsifs": "pvcalls", "vdispls": "vdispl", "vsnds": "vsnd"}
 
@@ -42,6 +54,8 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
         return Decision(None, None, planning.make(policy, state, None, (), (), None))
     _whole_adoption(given, state)
     wanted = intent.complete(given, state, host.machine_id(), policy.compare)
+    if (emulated := swtpm.of(wanted)) and not emulated.model:
+        wanted = swtpm.fitted(wanted, (await info(host)).version)
     _starts_with_its_tpm(given, policy, state, wanted)
     saving.refuse_uuid(state, wanted)
     text, path = intent.text_of(wanted, state)
@@ -57,10 +71,14 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
 async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: Plan) -> None:
     """Raises XenError for what this host cannot give the guest, before anything of the plan is done."""
     names = {step.step for step in plan.steps}
+    if names & LETS_RUN:
+        order.refuse_alone(state.name, policy.depends_on, state.domains)
     await saving.admit(host, state, names)
+    if (emulated := swtpm.of(wanted)) and names & {"create", "queue", "store"}:
+        await _admit_emulated(host, policy, emulated, wanted, state, "serve" in names)
     if names & {"create", "queue"}:  # of a text that cannot be built, xl's monitor would lose the guest at its next reboot
         facts = await admission.gather(host, wanted)
-        beside = _tpm_needs(host, facts.info, policy, state) if "serve" in names else 0
+        beside = _tpm_needs(host, facts.info, policy, state) if "serve" in names and not swtpm.of(wanted) else 0
         return admission.check(facts, wanted, state, beside)
     if names & {"attach", "insert", "resize"}:
         more = sum(step.after - step.before for step in plan.steps if step.field == "memory" and step.step == "resize")
@@ -68,6 +86,14 @@ async def _admit(host: Any, policy: Policy, wanted: Guest, state: State, plan: P
     if "store" in names:
         admission.check_described(await info(host), wanted, state)
     return None
+
+
+async def _admit_emulated(host: Any, policy: Policy, emulated: Vtpm, wanted: Guest, state: State, starts: bool) -> None:
+    """Raises XenError for an emulated TPM that this host cannot give the guest, or not without losing another one."""
+    emulator.check(host, state.name, emulated, state.emulated)
+    await qemu.check(host, qemu.path_of(host, (await info(host)).version, wanted.device_model.path))
+    if starts and not policy.purge_state:
+        emulator.check_state(state.name, state.emulated)
 
 
 def _tpm_needs(host: Any, about: HostInfo, policy: Policy, state: State) -> int:
@@ -87,9 +113,9 @@ def _live(wanted: Guest, answer: Parsed, state: State, policy: Policy) -> tuple[
 def _starts_with_its_tpm(given: Guest, policy: Policy, state: State, wanted: Guest) -> None:
     """The host's own service (xendomains) starts a guest by its file alone: the domain of its TPM would not be there."""
     starts = state.autostart if given.autostart is None else given.autostart
-    if starts and planning.has_own_tpm(policy, state, wanted):
+    if starts and (planning.has_own_tpm(policy, state, wanted) or swtpm.of(wanted)):
         hint = "have a playbook start it after a boot of the host, with autostart: false"
-        raise invalid("autostart", True, "false for a guest whose TPM has a domain of its own", hint)
+        raise invalid("autostart", True, "false for a guest whose TPM has a domain or an emulator of its own", hint)
 
 
 def _whole_adoption(given: Guest, state: State) -> None:

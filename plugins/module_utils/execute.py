@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, memory, rules, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, emulator, memory, rules, swtpm, tpm
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import REPORTS, kind_of
@@ -33,6 +33,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
     look,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import PART
@@ -77,6 +78,7 @@ async def converge(
     rules.check(given)
     if check_mode:
         return await _preview(host, given, policy)
+    host.tell(partial(Waits, str(given.name), "lock", host.now(), policy.ready_timeout + LOCK_SLACK, "another task has it"))
     async with host.lock(str(given.name), f"guest {given.name}: {policy.state}", policy.ready_timeout + LOCK_SLACK):
         return await Walk(host, given, policy, domains).run()
 
@@ -143,6 +145,8 @@ class Walk:
                 continue
             if self.state.word not in row.before:
                 raise self._astray(name, row.before)
+            limit = self.policy.shutdown_timeout if name == "shutdown" else None
+            self.host.tell(partial(Waits, self.name, name, self.host.now(), limit, row.says))
             row = await self._acted(row, planned)
             self.state = await self._seen_after(row)
             told_next = name == "unpause" and is_one(self.decision.wanted) and self.state.word in STEPS["report"].before
@@ -197,7 +201,9 @@ class Walk:
 
     async def _settled(self) -> State:
         """The guest once no xl is at work on it: a killed task leaves one, and a monitor clears or restarts a guest."""
-        began, state = self.host.now(), await self._first_look()
+        began = self.host.now()
+        self.host.tell(partial(Waits, self.name, "look", began, who="what there is of it"))
+        state = await self._first_look()
         while state.word in MONITORED or _being_saved(state):
             # A monitor that did nothing for so long will not: its domain may be one that xenstored has forgotten.
             patient = state.word in ("half_made", "suspended") or _being_saved(state)
@@ -205,6 +211,7 @@ class Walk:
             pids = [*self._makers(state), *self._savers(state)]
             if not pids or self.host.now() >= limit:
                 break
+            self.host.tell(partial(Waits, self.name, "xl", began, limit - began, "another one is at work on it"))
             await self.host.await_exit(pids, min(limit, self.host.now() + MONITOR_PATIENCE))
             state = await look(self.host, self.name)
         if state.word == "suspended" and (savers := self._savers(state)):
@@ -226,8 +233,11 @@ class Walk:
         self.host.write_file(path, str(self.decision.text))
 
     async def _serve(self) -> None:
-        told = await tpm.up(self.host, self.policy, self.state, converge)
-        self.serving = told["changed"]
+        wanted = self.decision.wanted
+        if wanted is not None and swtpm.of(wanted):
+            self.serving = await tpm.emulate(self.host, self.policy, self.state, wanted)
+        else:
+            self.serving = (await tpm.up(self.host, self.policy, self.state, converge))["changed"]
 
     async def _report(self) -> None:
         gate = await self._gate(self._domain().uuid, REPORTS)
@@ -239,11 +249,14 @@ class Walk:
             gate.close()
 
     async def _release(self) -> None:
-        keeps = self.policy.state != "absent" and planning.has_own_tpm(self.policy, self.state, self.decision.wanted)
-        await tpm.down(self.host, self.name, not keeps, converge)
+        await emulator.down(self.host, self.name)
+        if self.state.helper:
+            keeps = self.policy.state != "absent" and planning.has_own_tpm(self.policy, self.state, self.decision.wanted)
+            await tpm.down(self.host, self.name, not keeps, converge)
 
     async def _purge(self) -> None:
         self.host.remove(state_path(self.name))
+        emulator.forget(self.host, self.name)
 
     async def _forget(self) -> None:
         self.host.remove(config_path(self.name))
@@ -267,7 +280,8 @@ class Walk:
     async def _made_by(self, words: Sequence[str], uuid: str) -> None:
         """`xl create -p`, with an eye on the chain: libxl itself would notice a dead stubdomain only after 30 s."""
         gate = self.gate = await self._gate(uuid, self._device_model(), from_the_start=True)
-        self.made, gate.xl_at_work = gate.uuid, True
+        self.made, gate.xl_at_work, gate.limit = gate.uuid, True, self.limit
+        self.host.tell(gate.waits)
         try:
             done = await self.host.run(["xl", *words], self.limit, gate)
         except XenError as error:
@@ -318,6 +332,8 @@ class Walk:
 
     async def _await(self) -> None:
         uuid = self._domain().uuid
+        if self._domain().never_ran:
+            emulator.tell_hvmloader(self.host, self._domid(), swtpm.of(self.state.live or self.decision.wanted))
         gate = self.gate  # of the creation, which has seen the links come up
         if gate is None or (gate.uuid, gate.device_model) != (uuid, self._device_model()):
             gate = await self._gate(uuid, self._device_model())
@@ -413,6 +429,7 @@ class Walk:
 
     async def _until_gone(self, domids: set[int]) -> None:
         limit = self.host.now() + GONE_PATIENCE
+        self.host.tell(partial(Waits, self.name, "end", self.host.now(), GONE_PATIENCE, "its domains are to go"))
         for domid in domids:
             await self._wait_for(lambda d: d is None or d.dying, domid, limit)
         await self._until_unmapped(domids)
@@ -495,6 +512,13 @@ class Walk:
                 self.gate.close()
             self.gate = None
 
+    async def _taken_down(self) -> None:
+        """What this walk had brought up to hold the guest's TPM."""
+        if swtpm.of(self.decision.wanted):
+            await emulator.down(self.host, self.name)
+        else:
+            await tpm.down(self.host, self.name, False, converge)
+
     async def _clear_failed_start(self, error: XenError) -> None:
         """Destroys what this walk made and could not finish, unless it is to be kept. Says in the error what is left."""
         state = await look(self.host, self.name)
@@ -506,7 +530,7 @@ class Walk:
             self.state = state
             await self._destroy()
         if self.serving and self.policy.on_failure == "destroy" and state.word != "running":
-            await tpm.down(self.host, self.name, False, converge)
+            await self._taken_down()
         if self.made is not None and self.policy.on_failure == "destroy":
             self.state = await look(self.host, self.name)
             if self.state.leftovers:

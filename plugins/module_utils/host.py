@@ -18,17 +18,21 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import qmp, waiting
+from ansible_collections.stubdom.xen.plugins.module_utils import qmp, sockets, waiting
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.programs import Program
+from ansible_collections.stubdom.xen.plugins.module_utils.progress import Source
+from ansible_collections.stubdom.xen.plugins.module_utils.progress_file import ProgressFile, sweep
 from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome, Readable
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 
 LOCK_DIR = "/run/lock/stubdom.xen"
 ENDED = ("@process", "")  # the event that a process ended
+# $0 is a log, the rest a program: run anew after each end that was no failure.
+AGAIN = 'umask 077; cd /; exec </dev/null >>"$0" 2>&1; while "$@"; do :; done'
 QMP_PATIENCE = 2.0  # seconds for a QEMU to answer where other news wait
 
 
@@ -43,22 +47,31 @@ class Done(NamedTuple):
 class XenHost:
     """This machine, through an AnsibleModule's run_command."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, beside: Optional[XenHost] = None) -> None:
         self._module = module
         self._xenstore: Optional[Xenstore] = None
+        self._file: ProgressFile = beside._file if beside else ProgressFile.asked_for()
+        self._is_first = beside is None
+        if self._is_first:
+            sweep()
 
     # --- programs
 
     async def run(
-        self, argv: Sequence[str], timeout: float = 60.0, gate: Any = None, meanwhile: Optional[Callable[[], None]] = None
+        self,
+        argv: Sequence[str],
+        timeout: float = 60.0,
+        gate: Any = None,
+        meanwhile: Optional[Callable[[], None]] = None,
+        fds: Sequence[int] = (),
     ) -> Done:
         """Runs a program to its end, at most ``timeout`` seconds.
 
         ``gate``, when given, has a fileno() and is told through on_event() whenever that becomes readable while the
         program runs; what it raises ends the program. ``meanwhile`` is called once the program is started: for work that
-        need not wait for it. Raises XenError(program_missing, program_timeout).
+        need not wait for it. ``fds``: descriptors that it inherits. Raises XenError(program_missing, program_timeout).
         """
-        program = Program(self._module.run_command, argv)
+        program = Program(self._module.run_command, argv, fds)
         try:
             if meanwhile is not None:
                 meanwhile()
@@ -88,9 +101,28 @@ class XenHost:
                 )
             await gate.on_event()
 
-    def together(self, walks: Sequence[Coroutine[Any, Any, Any]], limit: int = 1) -> list[Outcome]:
-        """Runs coroutines of the engine to their ends, at most ``limit`` at a time. Each is to have a host of its own."""
-        return waiting.together(walks, limit)
+    async def serve(self, path: str, argv: Sequence[str], log: str) -> None:
+        """Has a program serve a socket from now on, and another of the same once it ended well: nobody waits in vain.
+
+        ``{fd}`` in argv is the socket's descriptor. Like a QEMU of libxl's it is nobody's child. One that fails is the last,
+        and then nobody listens. Raises XenError(file_not_written).
+        """
+        with _writing(path):
+            listener = sockets.listening(path)
+        with listener:
+            fd = listener.fileno()
+            words = [word.format(fd=fd) for word in argv]
+            await self.run(["setsid", "--fork", "sh", "-c", AGAIN, log, *words], fds=[fd])
+
+    async def converse(self, path: str, requests: Sequence[tuple[bytes, int]], deadline: float) -> Optional[list[bytes]]:
+        """Speaks to whoever serves a socket, see sockets.py."""
+        return await sockets.converse(path, requests, deadline)
+
+    def together(
+        self, walks: Sequence[Coroutine[Any, Any, Any]], limit: int = 1, after: Sequence[Collection[int]] = ()
+    ) -> list[Outcome]:
+        """Runs coroutines of the engine to their ends, see waiting.together(). Each is to have a host of its own."""
+        return waiting.together(walks, limit, after, self._file.due)
 
     def finish(self, walk: Coroutine[Any, Any, Any]) -> Any:
         """Runs one coroutine to its end and returns its value. Raises the XenError that stopped it."""
@@ -98,7 +130,21 @@ class XenHost:
 
     def sibling(self) -> XenHost:
         """The same host with another connection to xenstore, for a walk beside this one."""
-        return XenHost(self._module)
+        return XenHost(self._module, self)
+
+    # --- what it is at, for whoever waits
+
+    def tell(self, source: Source) -> None:
+        """Has ``source`` asked what this walk waits for, whenever that is told, until the walk says otherwise."""
+        self._file.progress.tell(self, source)
+
+    def tell_set(self, done: int, of: int) -> None:
+        """So many guests are to be done, and so many of them are already."""
+        self._file.progress.begin(done, of)
+
+    def tell_end(self) -> None:
+        """This walk is over, one more guest done."""
+        self._file.progress.end(self)
 
     # --- files
 
@@ -192,6 +238,11 @@ class XenHost:
         with _writing(path), contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
+    def remove_directory(self, path: str) -> None:
+        """With all that is in it."""
+        with _writing(path), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
+
     def link(self, path: str, target: str) -> None:
         with _writing(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -275,6 +326,8 @@ class XenHost:
     def close(self) -> None:
         if self._xenstore is not None:
             self._xenstore.close()
+        if self._is_first:
+            self._file.close()
 
     def makers(self, path: str, log: str) -> list[int]:
         """The pids of the xl processes that make a guest, or may make it anew.
@@ -291,12 +344,20 @@ class XenHost:
         domain = {str(domid).encode(), name.encode()}
         return [pid for pid in self._pids() if _is_save(_cmdline(pid), domain)]
 
+    def having(self, word: str) -> list[int]:
+        """The pids of the processes in whose command lines there is that word."""
+        return sorted(pid for pid in self._pids() if self.runs(pid, word))
+
+    def runs(self, pid: int, word: str) -> bool:
+        """Whether a process lives, with that word in its command line."""
+        return word.encode() in _cmdline(pid).split(b"\0")
+
     @staticmethod
     def _pids() -> list[int]:
         return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
     def end(self, pids: Sequence[int]) -> None:
-        """Ends processes that makers() found."""
+        """Ends processes that makers() or having() found."""
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import rules, xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import rules, swtpm, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import EXACTLY, identity
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import DeviceModel, Guest, Nic, Vtpm, overlay, vtpm_domain
@@ -34,7 +34,7 @@ def complete(given: Guest, state: State, machine_id: str, how: Mapping[str, str]
     known = state.domain or state.saved
     identity = wanted.uuid or (known.uuid if known else _made_uuid(machine_id, str(given.name)))
     wanted = replace(wanted, uuid=identity.lower(), autostart=None)
-    wanted = replace(wanted, vtpm=_with_tpm_uuid(base, wanted))
+    wanted = swtpm.completed(replace(wanted, vtpm=_with_tpm_uuid(base, wanted)), base, state.emulated)
     wanted = replace(wanted, nics=_with_macs(wanted.nics, _live_macs(state), wanted.uuid or ""))
     if wanted.type == "hvm":
         wanted = replace(wanted, device_model=_with_version(wanted))

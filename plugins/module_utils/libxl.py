@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import DEVICES, FIELDS, at
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import taken
 
 # `xl list -v` (tools/xl/xl_list.c, 4.4 to 4.22): the name may hold anything, so the line is read from its end. A domain
 # may shut down for a reason that has no letter, and xl prints ? then.
@@ -172,7 +173,7 @@ def guest_of_config(config: Mapping[str, Any]) -> Guest:
     options["stubdom"] = {**options.get("stubdom", {}), **_stubdom(config)}
     if options["stubdom"].get("type") == "minios":  # what libxl takes for no version beside a stubdomain (4.14 to 4.20)
         options["device_model"] = {"version": "qemu_xen_traditional", **options.get("device_model", {})}
-    return from_options(options)
+    return taken(from_options(options))
 
 
 def _stubdom(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.chains import Device, Link, Subject, chain, counts
+from ansible_collections.stubdom.xen.plugins.module_utils import emulator
+from ansible_collections.stubdom.xen.plugins.module_utils.chains import HELD, Device, Link, Subject, chain, counts
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import vtpm_domain
 
@@ -42,13 +43,16 @@ def holds(link: Link, seen: Seen) -> bool:
 
 def paths_of(links: Iterable[Link]) -> list[str]:
     """The nodes that tell of these links."""
-    return [path for link in links for path in ((link.pid,) if link.qmp else (link.path, link.pid)) if path]
+    return [path for link in links for path in ((link.path,) if link.is_node else ()) + (link.pid,) if path]
 
 
 async def judged(host: Any, links: Sequence[Link], nodes: Mapping[str, Any], patience: Optional[float]) -> dict[Link, Seen]:
     """Every link as ``nodes`` tell. patience: seconds that a QEMU has to answer which has no node; None: it is not asked."""
     found: dict[Link, Seen] = {}
     for link in links:
+        if link.socket:
+            found[link] = _at_socket(host, link.path)
+            continue
         pid = _pid(nodes.get(link.pid))
         lives = host.serves(pid, int(PID_OF.match(link.pid)[1])) if pid is not None else None  # type: ignore[index]
         value, owner = nodes.get(link.path, (None, None))
@@ -56,6 +60,13 @@ async def judged(host: Any, links: Sequence[Link], nodes: Mapping[str, Any], pat
             value = await host.query_status(link.path, host.now() + patience, link.want)
         found[link] = Seen(value, owner, lives, pid)
     return found
+
+
+def _at_socket(host: Any, path: str) -> Seen:
+    """Of a guest's TPM emulator: whether a QEMU holds its connection, and whether it lives."""
+    name = path.rpartition("/")[2]
+    seen, (pid, lives) = emulator.look(host, name), emulator.process(host, name)
+    return Seen(HELD if seen.connected else ("listening" if seen.listens else None), 0, lives, pid)
 
 
 def of_dom0(node: Any) -> Optional[str]:

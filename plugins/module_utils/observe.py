@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import emulator, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
     NEWEST,
     WITHOUT_STUBDOM,
@@ -40,6 +40,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.placement import place
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import NO_EMULATOR, Emulated, hvmloader_told, told_by
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, is_one, report_node, state_path
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
@@ -58,7 +60,7 @@ WORDS = {
     "shutdown": "the guest shut itself down and its domain was kept",
     "crashed": "the guest crashed and its domain was kept",
     "half_made": "a domain whose creation did not end",
-    "degraded": "a domain that has lost another one on which it leans: its stubdomain, or that of its TPM",
+    "degraded": "a domain that has lost what it leans on: its stubdomain, the domain or the emulator of its TPM, a driver domain",
     "opaque": "a domain that libxl cannot describe: its device model does not answer",
     "suspended": "a domain that was being saved by somebody who did not come to an end",
 }
@@ -110,10 +112,11 @@ class State:
     helper: Optional[Helper] = None
     reports: bool = False  # of a vTPM domain: that its TPM answers
     tpm_state: bool = False  # whether there is a state of a TPM for a guest of this name
-    lost: tuple[str, ...] = ()  # which domains it leaned on that are gone: "stubdom", "vtpm"
+    lost: tuple[str, ...] = ()  # what it leaned on that is gone: "stubdom", "vtpm", "backend", "emulator", "tables" (plan.LOST)
     saved: Optional[Saved] = None
     spent: tuple[str, ...] = ()
     foreign: Optional[Saved] = None
+    emulated: Emulated = NO_EMULATOR
 
 
 def firmware_dirs(version: Version) -> list[str]:
@@ -175,21 +178,31 @@ async def look_all(
     configs = await _configs(host, able, domains, read_files) if ask else recorded(host, able)
     read_files()  # where xl was not asked
     now = await placed(host, configs, *_described_places(mine, stored, configs))
-    tpms = _tpm_homes(host, configs)
+    homes = _homes(host, configs)
     reporting = {who for who, node in _report_nodes(mine, domains).items() if nodes.get(node) == SERVES}
     return {
         name: with_saved(
-            _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, tpms, reporting),
+            _seen(host, name, stored[name], domains, domain, nodes, domain in whole, now, homes, reporting),
             saved_files(host, name, kept),
         )
         for name, domain in mine.items()
     }
 
 
-def _tpm_homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int, tuple[int, ...]]:
-    """domid of each guest that has TPMs -> the domains to which these are bound. libxl's JSON knows them by name only."""
-    found = devices_of(host.xenstore(), [domid for domid, config in configs.items() if config.get("vtpms")])
-    return {domid: tuple(d.backend for d in devices if d.kind == "vtpm") for domid, devices in found.items()}
+def _homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, set[int]]]:
+    """domid -> the domains to which devices of that guest are bound, those of its TPMs and others.
+
+    libxl's JSON knows some of them by name only.
+    """
+    leaning = [domid for domid, config in configs.items() if _leans(config)]
+    found = devices_of(host.xenstore(), leaning) if leaning else {}
+    return {
+        domid: {
+            "vtpm": {d.backend for d in devices if d.kind == "vtpm"},
+            "backend": {d.backend for d in devices if d.kind != "vtpm"},
+        }
+        for domid, devices in found.items()
+    }
 
 
 def saved_files(host: Any, name: str, paths: Sequence[str]) -> tuple[Saved, ...]:
@@ -228,6 +241,7 @@ def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> l
     homes = [f"/local/domain/{d.domid}/image" for d in mine.values() if d is not None]
     stubdoms = [d for d in domains if d.name[-3:] == "-dm" and d.name[:-3] in mine]
     models = [f"{home}/device-model-{what}" for home in homes for what in ("domid", "pid")]
+    models += [told_by(d.domid) for d in mine.values() if d is not None]
     return models + [f"/local/domain/{d.domid}/target" for d in stubdoms] + list(_report_nodes(mine, domains).values())
 
 
@@ -246,7 +260,7 @@ def _seen(
     nodes: Mapping[str, Optional[str]],
     whole: bool,
     configs: Mapping[int, Mapping[str, Any]],
-    tpms: Mapping[int, Sequence[int]],
+    homes: Mapping[int, Mapping[str, Collection[int]]],
     reporting: Collection[str],
 ) -> State:
     stubdom_domid, has_qemu = _device_model(domain, nodes)
@@ -266,7 +280,9 @@ def _seen(
         _helper(host, name, domains, reporting),
         name in reporting,
         host.exists(state_path(name)),
-        tpms.get(domain.domid, ()) if domain is not None else (),
+        homes.get(domain.domid, {}) if domain is not None else {},
+        emulator.look(host, name),
+        nodes[told_by(domain.domid)] if domain is not None else None,
     )
 
 
@@ -369,10 +385,16 @@ def merge(
     helper: Optional[Helper] = None,
     reports: bool = False,
     tpm_state: bool = False,
-    tpm_homes: Sequence[int] = (),
+    homes: Optional[Mapping[str, Collection[int]]] = None,
+    emulated: Emulated = NO_EMULATOR,
+    hvmloader: Optional[str] = None,
 ) -> State:
-    """The observations as one State. Pure."""
-    lost = _lost(stubdom_domid, stubdom, tpm_homes, domains)
+    """The observations as one State. hvmloader: what it is told of the guest's TPM. Pure."""
+    live = guest_of_config(config) if config else None
+    lost = _lost(stubdom_domid, stubdom, homes or {}, domains)
+    if domain is not None and emulated_tpm(live):
+        lost += ("emulator",) * (not emulated.connected)
+        lost += ("tables",) * (not domain.never_ran and not hvmloader_told(live, hvmloader))
     word = _word(domain, stored is not None, lost, whole, config is not None)
     return State(
         name,
@@ -383,7 +405,7 @@ def merge(
         stubdom_domid,
         stubdom,
         config,
-        guest_of_config(config) if config else None,
+        live,
         leftovers,
         domains,
         has_qemu,
@@ -392,16 +414,17 @@ def merge(
         reports,
         tpm_state,
         lost,
+        emulated=emulated,
     )
 
 
 def _lost(
-    stubdom_domid: Optional[int], stubdom: Optional[Domain], tpm_homes: Sequence[int], domains: Sequence[Domain]
+    stubdom_domid: Optional[int], stubdom: Optional[Domain], homes: Mapping[str, Collection[int]], domains: Sequence[Domain]
 ) -> tuple[str, ...]:
-    """Which of the domains it leans on are gone. A vTPM's domain that was made anew has another number, and is not its own."""
+    """Which of the domains it leans on are gone. A domain that was made anew has another number, and is not the same one."""
     dead = ["stubdom"] if stubdom_domid is not None and (stubdom is None or not stubdom.alive) else []
     alive = {d.domid for d in domains if d.alive}
-    return tuple(dead + ["vtpm"] * any(home not in alive for home in tpm_homes))
+    return tuple(dead + [what for what, found in homes.items() if not alive.issuperset(found)])
 
 
 def _word(domain: Optional[Domain], stored: bool, lost: Sequence[str], whole: bool, described: bool) -> str:

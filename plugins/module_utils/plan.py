@@ -21,6 +21,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import refuse
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import Wish, is_one, names_own, wish_of
 
 SECRET_PART = re.compile(r"(passwd=)[^,]*")  # in values such as vfb = ["vnc=1,vncpasswd=..."]
@@ -69,6 +70,9 @@ KEPT = {"shutdown": "on_poweroff", "crashed": "on_crash"}
 LOST = {
     "stubdom": ("recreate", "the stubdomain of its device model is dead: only a new start helps"),
     "vtpm": ("reboot", "the domain of its TPM is gone, and it is bound to that very one: only a new start helps"),
+    "backend": ("reboot", "a domain that served its devices is gone, and it is bound to that very one: only a new start helps"),
+    "emulator": ("reboot", "its QEMU has lost the emulator of its TPM, and does not look for another: only a new start helps"),
+    "tables": ("reboot", "it rebooted by itself, and hvmloader was not told of its TPM: only a new start helps"),
 }
 
 
@@ -87,6 +91,7 @@ class Policy:
     compare: Mapping[str, str] = field(default_factory=dict)  # option -> exact, contains or ignore
     vtpm: Optional[Wish] = None  # of a TPM in a domain of its own, where the task asks for one
     purge_state: bool = False
+    depends_on: tuple[str, ...] = ()  # guests that have to run before this one does
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def policy_of(options: Mapping[str, Any]) -> Policy:
         "ready_timeout": ready.get("timeout"), "ready_retries": ready.get("retries"), "on_failure": ready.get("on_failure"),
         "shutdown_timeout": shutdown.get("timeout"), "shutdown_force": shutdown.get("force"),
         "compare": _comparison(options.get("compare") or {}), "vtpm": wish_of(options),
-        "purge_state": options.get("purge_state"),
+        "purge_state": options.get("purge_state"), "depends_on": tuple(options.get("depends_on") or ()),
     }  # fmt: skip
     policy = Policy(**{k: v for k, v in said.items() if v is not None})
     for option, value, least in (
@@ -173,7 +178,7 @@ def make(
     steps += _with_tpm(policy, state, wanted, power) + (set_autostart if late else [])
     if policy.state == "absent":
         steps += _forget(policy, state)
-    elif _has_to_queue(state, text, steps, pending):
+    elif _has_to_queue(policy, state, wanted, text, steps, pending):
         steps.append(Planned("queue", "what waits for a restart comes with the guest's own as well", STEPS["queue"].disrupts))
     return Plan(tuple(steps), tuple(pending), wanted)
 
@@ -186,19 +191,21 @@ def has_own_tpm(policy: Policy, state: State, wanted: Optional[Guest]) -> bool:
 def _with_tpm(policy: Policy, state: State, wanted: Optional[Guest], power: Sequence[Planned]) -> list[Planned]:
     """The steps with those of the domain that holds the guest's TPM: there before the guest is made, gone after it went."""
     steps = list(power)
-    keeps, makes = has_own_tpm(policy, state, wanted), [i for i, step in enumerate(power) if step.step == "create"]
-    if keeps and makes:
-        steps.insert(makes[0], Planned("serve", f"{vtpm_domain(state.name)} has to serve before the guest is made"))
-    elif not keeps and makes and state.helper:
-        steps.insert(makes[0], Planned("release", "the guest is to have no TPM of its own"))
+    keeps, emulates = has_own_tpm(policy, state, wanted), emulated_tpm(wanted) is not None
+    makes = [i for i, step in enumerate(power) if step.step == "create"]
+    holder = "swtpm in dom0" if emulates or (state.emulated.listens and not keeps) else vtpm_domain(state.name)
+    if makes and (keeps or emulates):
+        steps.insert(makes[0], Planned("serve", f"{holder} has to serve before the guest is made"))
+    if makes and ((state.helper and not keeps) or (state.emulated.listens and not emulates)):
+        steps.insert(makes[0], Planned("release", "the guest is to have no TPM of its own, or another kind of one"))
     elif not makes and policy.state in ("halted", "absent") and _is_left(policy, state):
-        steps.append(Planned("release", f"{vtpm_domain(state.name)} serves nobody then"))
+        steps.append(Planned("release", f"{holder} serves nobody then"))
     return steps
 
 
 def _is_left(policy: Policy, state: State) -> bool:
-    """Of the TPM's domain, what a guest leaves that is halted or absent: a domain, or as an absent one a file."""
-    return state.helper is not None and (state.helper.domain is not None or policy.state == "absent")
+    """What a guest leaves that is halted or absent: its emulator; of its TPM's domain a domain, or as an absent one a file."""
+    return state.emulated.listens or (state.helper is not None and (state.helper.domain is not None or policy.state == "absent"))
 
 
 def _situation(state: State) -> str:
@@ -321,13 +328,29 @@ def _waits(way: Way, policy: Policy, runs: bool, why: str = "") -> dict[str, Any
     return {"field": change.field, "from": before, "to": after, "needs": way.needs, "reason": reason}
 
 
-def _has_to_queue(state: State, text: Optional[str], steps: Sequence[Planned], pending: Sequence[Mapping[str, Any]]) -> bool:
+def _tpm_is_served(policy: Policy, state: State, wanted: Optional[Guest]) -> bool:
+    """Whether whatever is to hold the guest's TPM is there already."""
+    if emulated_tpm(wanted):
+        return state.emulated.listens
+    return not has_own_tpm(policy, state, wanted) or (state.helper is not None and state.helper.serves)
+
+
+def _has_to_queue(
+    policy: Policy,
+    state: State,
+    wanted: Optional[Guest],
+    text: Optional[str],
+    steps: Sequence[Planned],
+    pending: Sequence[Mapping[str, Any]],
+) -> bool:
     """Whether xl's monitor would make another guest than the file describes, when the guest reboots by itself.
 
     The monitor knows the guest as it was made, unless it is given another text (xl_vmcontrol.c: reload_domain_config).
     """
     names = [step.step for step in steps]
     restored = "restore" in names
+    if not _tpm_is_served(policy, state, wanted):
+        return False  # the monitor would make a guest whose TPM nobody holds: that is, none
     if text is None or state.live is None or not (restored or state.word in LIVES) or state.queued == text:
         return False
     since = names[names.index("restore") :] if restored else names
@@ -352,7 +375,9 @@ def hidden(field: str, value: Any) -> Any:
 def _forget(policy: Policy, state: State) -> list[Planned]:
     found = [Planned("autostart", "the guest is to be absent", "none", "autostart", True, False)] if state.autostart else []
     found += [Planned("forget", "the guest is to be absent")] if state.stored else []
-    return found + ([Planned("purge", "purge_state is true")] if policy.purge_state and state.tpm_state else [])
+    return found + (
+        [Planned("purge", "purge_state is true")] if policy.purge_state and (state.tpm_state or state.emulated.kept) else []
+    )
 
 
 def shown(plan: Plan) -> list[dict[str, Any]]:

@@ -21,8 +21,8 @@ KILL_GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 class Program:
     """A program, started. ``fileno()`` becomes readable when it has ended; then rc, out and err are there."""
 
-    def __init__(self, run_command: Any, argv: Sequence[str]) -> None:
-        self.argv = list(argv)
+    def __init__(self, run_command: Any, argv: Sequence[str], fds: Sequence[int] = ()) -> None:
+        self.argv, self._fds = list(argv), list(fds)  # fds: what it inherits
         self.rc: Optional[int] = None
         self.error: Optional[BaseException] = None
         self._output: list[bytearray] = [bytearray(), bytearray()]
@@ -66,6 +66,7 @@ class Program:
                 handle_exceptions=False,
                 expand_user_and_vars=False,
                 encoding=None,
+                pass_fds=self._fds,
                 environ_update={"LC_ALL": "C"},
                 before_communicate_callback=self._attend,
             )[0]

@@ -34,6 +34,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.links import (
     shown,
     with_devices,
 )
+from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 
 DOM0_MODELS = "/local/domain/0/device-model"  # where nodes of dead guests may be left (libxl only makes the directory)
 DOM0_NODES = ("state", "qmp-proxy-state")
@@ -79,6 +80,7 @@ class Gate:
         self.xenstore, self.now = host.xenstore(), host.now
         self.name, self.uuid, self.device_model, self.version = name, uuid, device_model, version
         self.started = host.now()
+        self.limit: Optional[float] = None  # seconds from then on that the chain may take
         self.subject: Optional[Subject] = None
         self.first_held: dict[Link, float] = {}
         self.seen: dict[Link, Seen] = {}
@@ -109,6 +111,8 @@ class Gate:
 
     async def wait(self, deadline: float) -> Proof:
         """Waits until every link holds. Raises XenError(readiness_timeout) at the deadline, or why it cannot come up."""
+        self.limit = deadline - self.started
+        self.host.tell(self.waits)
         came = await self._taken(self.now())
         await self.look(came if self.from_the_start else {*came, "@releaseDomain"}, deadline)
         while not self.holds():
@@ -252,7 +256,7 @@ class Gate:
         if self.xl_at_work and known and known.stubdom == stubdom and set(found.devices) < set(known.devices):
             return  # libxl gave up and clears away; which link did not hold is still to be told
         self.subject = found
-        self._watch(*(link.path for link in chain(self.subject) if not link.qmp and not self._in_sight(link.path)))
+        self._watch(*(link.path for link in chain(self.subject) if link.is_node and not self._in_sight(link.path)))
         if stubdom is not None:
             self._watch(failure_node(stubdom))
 
@@ -286,7 +290,8 @@ class Gate:
         """A reporter in dom0 is a process: its node stays when it ends. While xl is at work it sees to that itself."""
         for link in links:
             seen = self.seen[link]
-            if seen.lives is False and link.met_by(seen.value, seen.owner) and not self.xl_at_work:
+            told = link.met_by(seen.value, seen.owner) or link.socket  # a socket is not there any more without its process
+            if seen.lives is False and told and not self.xl_at_work:
                 raise self.failure("reporter_died", f"does not live any more: process {seen.pid} has ended", link)
 
     async def _who_lives(self, domid: int) -> None:
@@ -328,6 +333,17 @@ class Gate:
     def _shown(self, link: Link) -> dict[str, Any]:
         told = shown(link, self.seen.get(link, NOTHING), self.first_held.get(link))
         return {**told, "holds": link in self.first_held}
+
+    def waits(self) -> Waits:
+        """What is waited for: the first link that does not hold."""
+        links = chain(self.subject) if self.subject else ()
+        link = next((link for link in links if link not in self.first_held), None)
+        waits = Waits(self.name, "create", self.started, self.limit)
+        if link is None:
+            return waits._replace(who="xl makes its domain" if not links else "every link holds, and xl is not done yet")
+        kind = "stubdomain" if self.subject and link.reporter == self.subject.stubdom else "domain"
+        who, seen = f"{kind} {link.reporter}", self.seen.get(link, NOTHING)
+        return waits._replace(what=link.name, who=who, path=link.path, value=seen.value, want=link.wanted)
 
     def failure(self, code: str, what: str, link: Optional[Link] = None) -> XenError:
         """The error that names the link, what was there instead and who should have written it."""

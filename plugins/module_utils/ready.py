@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.again import these
@@ -16,6 +17,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import LOG_DIR, State, chain_version, look
+from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import stubdom_of
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, invalid
@@ -42,6 +44,7 @@ async def await_ready(host: Any, options: Mapping[str, Any], check_mode: bool) -
     if not options["unpause"]:
         state, proof = await _proven(host, state, deadline)
         return _told(await look(host, name, ask=False), False, proof.links, True)
+    host.tell(partial(Waits, name, "lock", host.now(), deadline - host.now(), "another task has it"))
     async with host.lock(name, f"guest {name}: unpause when ready", deadline - host.now()):
         return await _let_run(host, await look(host, name, ask=False), deadline)
 
@@ -55,6 +58,7 @@ def _timeout(options: Mapping[str, Any]) -> float:
 async def _made(host: Any, state: State, deadline: float) -> State:
     """The guest once its creation has ended. libxl writes its record of the guest last, into a file: no event tells."""
     pause = PAUSE
+    host.tell(partial(Waits, state.name, "create", host.now(), deadline - host.now(), "the tool that makes it is at work"))
     while state.word == "half_made" and host.now() < deadline:
         await host.pause(pause)
         pause = min(2 * pause, PAUSE_MAX)

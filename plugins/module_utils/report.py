@@ -11,6 +11,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import Helper, State
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, hidden, shown
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, to_options, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import PROGRAM, state_dir
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import state_path, version_of
 
 
@@ -41,8 +43,25 @@ def guest_of(state: State, wanted: Optional[Guest]) -> dict[str, Any]:
         "domid": state.domain.domid if state.domain else None,
         "uuid": state.domain.uuid if state.domain else (spec.uuid if spec else None),
         "stubdom": stubdom_of(state),
-        "vtpm": [vtpm_of(state, state.helper)] if state.helper else [],
+        "vtpm": ([vtpm_of(state, state.helper)] if state.helper else []) + _emulated(state, spec),
     }
+
+
+def _emulated(state: State, spec: Optional[Guest]) -> list[dict[str, Any]]:
+    """The emulator of the guest's TPM, in the same form. ready: whether the guest's QEMU has it, or may have it."""
+    if not emulated_tpm(state.live) and not emulated_tpm(spec):
+        return []
+    seen = state.emulated
+    return [
+        {
+            "name": PROGRAM,
+            "domid": 0,
+            "alive": seen.listens,
+            "ready": seen.connected if state.domain else seen.listens,
+            "version": seen.version,
+            "state_file": state_dir(state.name),
+        }
+    ]
 
 
 def _with_kind(state: State, spec: dict[str, Any]) -> dict[str, Any]:

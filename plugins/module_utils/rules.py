@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import LISTS_TOO, MODELLED
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import BDF, IDENTITY, Guest, UsbController, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import BDF, EMULATOR, IDENTITY, Guest, UsbController, invalid
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.I)
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 VDEV = re.compile(r"(xvd|hd|sd|vd)[a-z]{1,2}[0-9]{0,2}\Z")
 NAME_MAX = 100  # "<name>-dm" and the log file names made of it have to fit, too
+EMULATED_NAME_MAX = 80  # beside the directory of the emulators' sockets in the 107 bytes of a socket's path
 
 Judge = Callable[[Guest], Optional[tuple[str, Any]]]  # the offending option and value, or None
 
@@ -155,6 +156,10 @@ def _inherited_backend(guest: Guest) -> Optional[tuple[str, Any]]:
     named = [p9.backend is not None for p9 in guest.p9 or ()]
     lost = [i for i, name in enumerate(named) if not name and any(named[:i])]
     return (f"p9[{lost[0]}].backend", None) if lost else None
+
+
+def _emulated_there(guest: Guest) -> bool:
+    return any(v.kind == EMULATOR for v in guest.vtpm or ())
 
 
 def _unlike(pattern: re.Pattern[str]) -> Callable[[Guest, Any], bool]:
@@ -352,7 +357,38 @@ RULES: list[Rule] = [
         "a backend, as one before it has one",
         "xl gave it that one's backend before 4.18; Domain-0 is the host's own",
     ),
-    (_missing("vtpm", "backend"), "the name of the vTPM's domain", "or kind: stubdom, which makes one"),
+    (
+        _items("vtpm", "backend", lambda g, v: v.backend is None and v.kind != EMULATOR),
+        "the name of the vTPM's domain",
+        "or kind: stubdom, which makes one",
+    ),
+    (
+        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and (_not_hvm(g, v) or isolated(g))),
+        "stubdom on a pv or pvh guest, and on one with a stubdomain",
+        "an emulated TPM is the work of a QEMU in dom0, which such a guest has not; a vTPM domain serves it",
+    ),
+    (
+        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and g.device_model.version == "qemu_xen_traditional"),
+        "stubdom with qemu_xen_traditional",
+        "qemu-traditional cannot emulate a TPM",
+    ),
+    (
+        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and len(g.vtpm or ()) > 1),
+        "one TPM, if QEMU emulates it",
+        "hvmloader and firmware know of one",
+    ),
+    (
+        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and len(g.name or "") > EMULATED_NAME_MAX),
+        f"a guest whose name has at most {EMULATED_NAME_MAX} letters",
+        "the emulator's socket is called after it, and a socket's path cannot be longer",
+    ),
+    (_each("vtpm", "backend", lambda g, v: _emulated_there(g)), "none with kind: emulator", "no domain holds such a TPM"),
+    (_each("vtpm", "uuid", lambda g, v: _emulated_there(g)), "none with kind: emulator", "it has none"),
+    (
+        _items("vtpm", "model", lambda g, v: v.model == "crb" and v.version == "1.2"),
+        "tis for a TPM 1.2",
+        "the CRB interface is of TPM 2.0",
+    ),
     (_each("vtpm", "uuid", _unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
     (_extra_key, "a key of xl.cfg: lower-case letters, digits, dots and underscores", None),
     (_extra_owned, "a key that has no option of its own", "use the option: docs/fields.md says which"),

@@ -18,6 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, firmware_dirs, info
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 
 IMAGE_MANIFEST = "qemu-stubdom-linux.json"  # role stubdom_image writes it beside the image
 ABLE = "save"  # and says in `able` that guests can be saved and restored with it
@@ -25,7 +26,7 @@ BESIDE_MEMORY = 32 * MIB  # what a saved file has beside the guest's memory: dev
 NOTHING_THERE = {
     "absent": "there is no such guest", "halted": "it does not run", "fresh": "it never ran", "crashed": "it has crashed",
     "shutdown": "it has shut itself down", "half_made": "its creation did not end",
-    "degraded": "a domain on which it leans is gone", "opaque": "its device model does not answer",
+    "degraded": "what it leans on is gone", "opaque": "its device model does not answer",
 }  # fmt: skip
 
 
@@ -39,11 +40,11 @@ class Obstacle(NamedTuple):
 OBSTACLES = (
     Obstacle(lambda guest, _config: bool(guest.pci or guest.usb), "a device that is passed through keeps its state to itself"),
     Obstacle(
-        lambda guest, _config: bool(guest.vtpm), "the state of its vTPM is in the vTPM's domain, which would go on without it"
+        lambda guest, _config: emulated_tpm(guest) is not None or "-tpmdev" in (guest.device_model.args or ()),
+        "the state of its emulated TPM is not in the saved file",
     ),
     Obstacle(
-        lambda guest, _config: "-tpmdev" in (guest.device_model.args or ()),
-        "the state of its emulated TPM is not in the saved file",
+        lambda guest, _config: bool(guest.vtpm), "the state of its vTPM is in the vTPM's domain, which would go on without it"
     ),
     Obstacle(lambda guest, _config: bool(guest.p9), "Linux does not take up a 9pfs device again after it was restored"),
     Obstacle(

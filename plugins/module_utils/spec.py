@@ -19,6 +19,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
 MIB = 1024 * 1024
 UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": MIB, "GIB": 1024 * MIB, "TIB": 1024 * 1024 * MIB}
+EMULATOR = "emulator"  # the kind of a TPM that is QEMU's
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # Ansible's own word for what it hides
 SIZE = re.compile(r"\s*(\d+)\s*([A-Za-z]*)\s*$")
 BDF = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([01]?[0-9a-f])\.([0-7*])\Z", re.I)
@@ -143,8 +144,13 @@ class P9:
 
 @dataclass(frozen=True)
 class Vtpm:
+    """kind is emulator for one of QEMU's, and version and model are of that (swtpm.py); any other is held by a domain."""
+
     backend: Optional[str] = None
     uuid: Optional[str] = None
+    kind: Optional[str] = None
+    version: Optional[str] = None
+    model: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -240,7 +246,7 @@ def is_secret(option: str) -> bool:
 def from_options(options: Mapping[str, Any]) -> Guest:
     """The guest that a task's options describe (unknown keys are ignored: they are policy, not description)."""
     given = _record(Guest, options, "")
-    return replace(given, vtpm=_with_domain(given, options), extra_config=dict(options.get("extra_config") or {}))
+    return replace(given, vtpm=_with_domains(given), extra_config=dict(options.get("extra_config") or {}))
 
 
 def vtpm_domain(guest: str) -> str:
@@ -248,10 +254,12 @@ def vtpm_domain(guest: str) -> str:
     return f"{guest}-vtpm"
 
 
-def _with_domain(given: Guest, options: Mapping[str, Any]) -> Optional[tuple[Vtpm, ...]]:
-    kinds = [item.get("kind") for item in options.get("vtpm") or ()]
+def _with_domains(given: Guest) -> Optional[tuple[Vtpm, ...]]:
+    """A TPM that a domain holds is known by that domain alone."""
     own = vtpm_domain(str(given.name))
-    return given.vtpm and tuple(replace(v, backend=own) if kind == "stubdom" else v for v, kind in zip(given.vtpm, kinds))
+    return given.vtpm and tuple(
+        v if v.kind == EMULATOR else Vtpm(own if v.kind == "stubdom" else v.backend, v.uuid) for v in given.vtpm
+    )
 
 
 def _record(cls: type[Record], options: Mapping[str, Any], prefix: str) -> Record:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any, Callable, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import vtpm
+from ansible_collections.stubdom.xen.plugins.module_utils import emulator, qemu, swtpm, vtpm
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
@@ -86,6 +86,13 @@ async def up(host: Any, policy: Policy, state: State, converge: Converge) -> dic
         )  # fmt: skip
     except XenError as error:
         raise XenError(error.code, f"guest {state.name}: its TPM: {error.msg}", error.evidence, error.hint) from error
+
+
+async def emulate(host: Any, policy: Policy, state: State, wanted: Guest) -> bool:
+    """The same for a TPM that QEMU shows the guest: has its emulator serve. Returns whether it had to be started."""
+    emulated = swtpm.of(wanted)
+    qemu.keep(host, qemu.path_of(host, (await info(host)).version, wanted.device_model.path))
+    return await emulator.up(host, state.name, str(emulated and emulated.version), policy.ready_timeout)
 
 
 async def down(host: Any, name: str, forget: bool, converge: Converge) -> None:

@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional, Union
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, invalid, parse_size, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import EMULATOR, MIB, Guest, invalid, parse_size, vtpm_domain
 
 KERNEL, RAMDISK = "vtpm-stubdom-linux-kernel", "vtpm-stubdom-linux-rootfs"
 STATE_DIR, STATE_SIZE = "/var/lib/stubdom.xen/vtpm", 16 * MIB
 NEWEST = "2.0"  # of the versions of a TPM that the image can be
 MEMORY = "128MiB"  # 96 are too few for Linux 6.1 with its ramdisk (it crashes), 112 are enough
 SERVES = "running"  # what its own node says when its TPM answers
+# What is said of a TPM of which kinds alone.
+ONLY = {"version": ("stubdom", EMULATOR), "memory": ("stubdom",), "model": (EMULATOR,)}
 VERSION = re.compile(r"(?:\A|\s)vtpm\.version=(\S+)")
 
 
@@ -41,9 +43,12 @@ def wish_of(options: Mapping[str, Any]) -> Optional[Wish]:
             raise invalid(f"vtpm[{i}].backend", item["backend"], "none with kind: stubdom", "its domain is called GUEST-vtpm")
         parse_size(item.get("memory"), f"vtpm[{i}].memory")
     for i, item in enumerate(items):
-        only = next((key for key in ("version", "memory") if item.get(key) and item.get("kind") != "stubdom"), None)
+        only = next((key for key, kinds in ONLY.items() if item.get(key) and item.get("kind") not in kinds), None)
         if only:
-            raise invalid(f"vtpm[{i}].{only}", item[only], "none without kind: stubdom", "that domain is somebody else's")
+            kinds = " or ".join(ONLY[only])
+            raise invalid(
+                f"vtpm[{i}].{only}", item[only], f"none without kind: {kinds}", "any other has none of it, or is not ours"
+            )
     return Wish(own[0][1].get("version"), own[0][1].get("memory")) if own else None
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import fcntl
 import selectors
 import time
-from collections import deque
-from collections.abc import Coroutine, Generator, Iterable, Sequence
-from typing import Any, NamedTuple, Optional
+from collections.abc import Collection, Coroutine, Generator, Iterable, Sequence
+from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
@@ -62,15 +61,26 @@ class Outcome(NamedTuple):
 Walk = Coroutine[Any, Any, Any]
 
 
-def together(walks: Sequence[Walk], limit: int = 1) -> list[Outcome]:
-    """Runs the walks to their ends, at most ``limit`` at a time, in their order. One that fails stops no other."""
-    return _Loop(walks, limit).run()
+def together(
+    walks: Sequence[Walk],
+    limit: int = 1,
+    after: Sequence[Collection[int]] = (),
+    idle: Optional[Callable[[], Optional[float]]] = None,
+) -> list[Outcome]:
+    """Runs the walks to their ends, at most ``limit`` at a time, in their order. One that fails stops no other.
+
+    ``after``: for each walk the numbers of those that have to end before it begins. Raises ValueError for a ring of them.
+    ``idle`` is called whenever nothing is left but to wait, and may say until when at most (time.monotonic).
+    """
+    return _Loop(walks, limit, after, idle).run()
 
 
 class _Loop:
-    def __init__(self, walks: Sequence[Walk], limit: int) -> None:
-        self.queue = deque(enumerate(walks))
-        self.limit = limit
+    def __init__(
+        self, walks: Sequence[Walk], limit: int, after: Sequence[Collection[int]], idle: Optional[Callable[[], Optional[float]]]
+    ) -> None:
+        self.queue = dict(enumerate(walks))
+        self.limit, self.after, self.idle = limit, after, idle
         self.outcomes = [Outcome() for _walk in walks]
         self.flying: dict[int, tuple[Walk, Readable]] = {}
 
@@ -84,15 +94,21 @@ class _Loop:
         finally:
             for walk, _wait in self.flying.values():
                 walk.close()
-            for _number, walk in self.queue:
+            for walk in self.queue.values():
                 walk.close()
         return self.outcomes
 
     def _launch(self, selector: selectors.BaseSelector) -> bool:
-        while self.queue and len(self.flying) < self.limit:
-            number, walk = self.queue.popleft()
-            self._advance(selector, number, walk, None)
-        return bool(self.flying or self.queue)
+        while len(self.flying) < self.limit and (number := self._next()) is not None:
+            self._advance(selector, number, self.queue.pop(number), None)
+        if self.queue and not self.flying:
+            raise ValueError("walks that wait for each other")
+        return bool(self.flying)
+
+    def _next(self) -> Optional[int]:
+        """The first walk of the queue for which none has to end any more."""
+        going = self.flying.keys() | self.queue.keys() if self.after else frozenset()
+        return next((number for number in self.queue if not self.after or going.isdisjoint(self.after[number])), None)
 
     def _advance(self, selector: selectors.BaseSelector, number: int, walk: Walk, ready: Optional[frozenset[int]]) -> None:
         """Lets a walk go on until it waits again or ends."""
@@ -115,8 +131,7 @@ class _Loop:
 
     def _ready(self, selector: selectors.BaseSelector) -> list[tuple[int, frozenset[int]]]:
         """The walks that can go on, and why: their readable descriptors, or none when their deadline has come."""
-        deadlines = [wait.deadline for _walk, wait in self.flying.values() if wait.deadline is not None]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        patience = self._patience()
         found: dict[int, set[int]] = {}
         for key, _events in selector.select(patience) if self.flying else ():
             found.setdefault(key.data, set()).add(key.fd)
@@ -125,3 +140,10 @@ class _Loop:
             if wait.deadline is not None and wait.deadline <= now:
                 found.setdefault(number, set())
         return [(number, frozenset(fds)) for number, fds in found.items()]
+
+    def _patience(self) -> Optional[float]:
+        """Seconds until somebody has to go on in any case."""
+        deadlines = [wait.deadline for _walk, wait in self.flying.values() if wait.deadline is not None]
+        due = self.idle() if self.idle is not None else None
+        deadlines += [due] if due is not None else []
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None

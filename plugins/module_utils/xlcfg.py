@@ -28,6 +28,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import (
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic, from_options, invalid, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import spelled, taken
 
 MARK = "# Managed by stubdom.xen"
 ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v", "\r": "\\r"}
@@ -55,6 +56,7 @@ def settings(guest: Guest) -> str:
 
 def assignments(guest: Guest) -> Iterator[tuple[str, Any]]:
     """(key, value) pairs of the guest in a stable order: the table's, then devices, then what is not modelled."""
+    guest = spelled(guest)
     for field in FIELDS:
         value = lookup(guest, field.option)
         if field.key and field.kind is not DEVICES and value is not None:
@@ -276,7 +278,7 @@ def guest_of(values: Mapping[str, Any]) -> Guest:
         key = str(BY_OPTION[option].key)
         if key in values:
             options[option] = [reader(text) for text in _texts(key, values[key])]
-    return from_options(options)
+    return taken(from_options(options))
 
 
 def _value_of(field: Field, value: Any) -> Any:

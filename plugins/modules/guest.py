@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - stubdom.xen.guest
   - stubdom.xen.attributes
   - stubdom.xen.attributes.actiongroup_xen
+  - stubdom.xen.attributes.progress
 attributes:
   check_mode:
     support: full
@@ -123,7 +124,7 @@ guest:
     uuid: {description: Its UUID, type: str, returned: always}
     stubdom: {description: "Its stubdomain: domid, name, alive", type: dict, returned: always}
     vtpm:
-      description: "The domain that holds its TPM: name, domid, alive, ready, version, state_file"
+      description: "What holds its TPM, a domain or swtpm: name, domid, alive, ready, version, state_file"
       type: list
       elements: dict
       returned: always

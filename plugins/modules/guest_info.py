@@ -52,8 +52,9 @@ guests:
     state:
       description:
         - V(absent), V(halted), V(running), V(paused), V(saved) (its memory is in a file), V(shutdown) (it shut itself down and
-          its domain was kept), V(crashed), V(half_made) (its creation did not end), V(degraded) (its stubdomain is dead),
-          V(opaque) (its device model does not answer) or V(suspended) (somebody saves it, or did not come to an end with it).
+          its domain was kept), V(crashed), V(half_made) (its creation did not end), V(degraded) (a domain that it leans
+          on is gone), V(opaque) (its device model does not answer) or V(suspended) (somebody saves it, or did not come to an end
+          with it).
       type: str
       returned: always
     saved: {description: "The file that holds its memory, if it is saved", type: str, returned: always}
@@ -69,7 +70,7 @@ guests:
     uuid: {description: Its UUID, type: str, returned: always}
     stubdom: {description: "Its stubdomain: domid, name, alive", type: dict, returned: always}
     vtpm:
-      description: "The domain that holds its TPM: name, domid, alive, ready, version, state_file"
+      description: "What holds its TPM, a domain or swtpm: name, domid, alive, ready, version, state_file"
       type: list
       elements: dict
       returned: always

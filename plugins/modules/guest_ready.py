@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - stubdom.xen.attributes
   - stubdom.xen.attributes.actiongroup_xen
+  - stubdom.xen.attributes.progress
 attributes:
   check_mode:
     support: full

@@ -15,7 +15,9 @@ author:
 description:
   - Does for many guests of a host what M(stubdom.xen.guest) does for one. The host is looked at once, what cannot be is
     refused before the first change, and guests that have something to do do it side by side.
-  - Guests that are not named are left alone.
+  - Guests that are not named are left alone, unless O(purge) says otherwise.
+  - What others lean on comes up first and goes down last, see O(guests[].depends_on). A guest of which another one that
+    goes before it has failed is not begun.
   - Every guest is started paused, and let run only once its own readiness chain holds.
   - When a guest fails, no further one is begun, and those in flight are brought to their ends; O(continue_on_error) lets
     the others go on. Each guest's own result is in RV(guests).
@@ -23,6 +25,7 @@ extends_documentation_fragment:
   - stubdom.xen.guest.items
   - stubdom.xen.attributes
   - stubdom.xen.attributes.actiongroup_xen
+  - stubdom.xen.attributes.progress
 attributes:
   check_mode:
     support: full
@@ -41,6 +44,18 @@ options:
     description: Whether the other guests are begun when one has failed or was refused. The task fails in either case.
     type: bool
     default: false
+  purge:
+    description:
+      - Whether guests of this host that are not in O(guests) are to be absent, as with O(guests[].state=absent).
+      - Only guests whose file this collection wrote. Disks and the state of TPMs stay.
+    type: bool
+    default: false
+  purge_limit:
+    description:
+      - How many guests one task may purge. When it would be more, nothing at all is done, as the list of guests is then
+        likely not whole.
+    type: int
+    default: 1
   expect_plan:
     description: Refuse to do anything unless the plan has this digest, as RV(plan_digest) of a run in check mode.
     type: str
@@ -74,6 +89,17 @@ EXAMPLES = r"""
     guests: "{{ xen_guests }}"
     concurrency: 16
     continue_on_error: true
+
+- name: The shop after its database, and no other guest of ours on this host
+  stubdom.xen.guests:
+    guests:
+      - name: database
+        state: running
+      - name: shop
+        state: running
+        depends_on: [database]
+    purge: true
+    purge_limit: 3
 """
 
 RETURN = r"""
@@ -96,6 +122,11 @@ guests:
     msg: {description: The failure, type: str, returned: failure}
     evidence: {description: What was observed, type: raw, returned: failure}
     hint: {description: What to do about it, type: str, returned: failure}
+purged:
+  description: The names of the guests that are absent because O(guests) does not have them.
+  returned: with O(purge=true)
+  type: list
+  elements: str
 plan_digest:
   description: A digest of all plans; give it as O(expect_plan) to have exactly these done.
   returned: success

@@ -71,10 +71,10 @@ stubdoms:
   returned: success
   type: dict
 tpm:
-  description: Whether the host's QEMU has an emulated TPM.
+  description: Whether the QEMU that libxl starts has an emulated TPM, and whether C(swtpm), which keeps it, is there.
   returned: success
   type: dict
-  sample: {emulator: false}
+  sample: {emulator: false, swtpm: true}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -72,6 +72,11 @@ def _tasks(times: Mapping[str, Sequence[float]]) -> Iterator[Row]:
         "task `guest` with nothing to do / task `command: xl list`",
         f"{ratio:.2f} ({ms(guest)} / {ms(command)}, {len(times['Timed guest'])} each)", "1.5", ratio <= 1.5,
     )  # fmt: skip
+    silent = median(times["Timed guest without progress"])
+    yield Row(
+        "- the same / one that would not tell what it waits for",
+        f"{guest / silent:.2f} ({ms(guest)} / {ms(silent)})", "1.1", guest / silent <= 1.1,
+    )  # fmt: skip
 
 
 def _inside(inside: Mapping[str, Any]) -> Iterator[Row]:

@@ -27,6 +27,7 @@ KINDS = ("embedded", "simulated")
 RUNNERS = {"embedded": "labhost", "simulated": "simhost"}
 # They are begun first where there are several workers, as the last to end tells how long it takes.
 LONGEST = (
+    "test_rollout.py",
     "test_faults_anywhere.py",
     "test_faults.py",
     "test_faults_clock.py",

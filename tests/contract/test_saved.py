@@ -188,3 +188,48 @@ def test_a_save_that_fails_leaves_the_guest_running(xen: Host, guest: dict[str, 
     assert (failed["evidence"]["state"], xen.domid("kept"), saved_files(xen)) == ("running", before, [])
     assert xen.sh("xl list kept | tail -n1").split()[4][2:4] == "--"
     assert not xen.guest(**guest)["changed"]
+
+
+# Of `xl restore -p FILE`: killed when the domain is there, cut off from the disk, or not even begun.
+BREAKS = {
+    "killed": '/usr/sbin/xl "$@" & until /usr/sbin/xl domid kept 2>/dev/null; do :; done; kill -9 $!; wait $!; exit 137',
+    "xl refuses": BEFORE,
+}
+
+
+@pytest.mark.parametrize("how", mostly_simulated(BREAKS))
+def test_a_restore_that_fails_leaves_the_file(xen: Host, guest: dict[str, Any], how: str) -> None:
+    file = xen.guest(**guest, state="saved")["guest"]["saved"]
+    failing(xen, "restore", BREAKS[how])
+    failed = xen.refused(**guest)
+    assert failed["code"] == "restore_failed", json.dumps(failed, indent=1)
+    assert (xen.domains(), [f"{SAVE_DIR}/{name}" for name in saved_files(xen)]) == (["Domain-0"], [file])
+    restored = xen.guest(**guest)
+    assert (steps(restored), restored["guest"]["state"], saved_files(xen)) == (RESTORED, "running", [])
+
+
+@pytest.mark.no_guest_code
+def test_a_file_that_is_not_whole_is_refused(xen: Host, guest: dict[str, Any]) -> None:
+    file = xen.guest(**guest, state="saved")["guest"]["saved"]
+    xen.sh(f"cp -a {file} /root/whole && truncate -s 100K {file} && ls {file}")
+    refused = xen.refused(**guest)
+    assert (refused["code"], refused["evidence"]["file"], xen.domains()) == ("cannot_restore", file, ["Domain-0"])
+    xen.sh(f"mv /root/whole {file} && ls {file}")
+    assert steps(xen.guest(**guest)) == RESTORED
+
+
+@pytest.mark.only("simulated")
+@pytest.mark.parametrize("dies_at", ["kernel", "qemu", "before_ready"])
+def test_a_chain_that_breaks_at_the_restore_leaves_the_file(xen: Host, dies_at: str) -> None:
+    """The restored guest's stubdomain is a new one. When it does not come up, the guest's memory is still in its file."""
+    isolated = xen.described("stubdom", "kept")
+    xen.guest(**isolated)
+    file = xen.guest(**isolated, state="saved")["guest"]["saved"]
+    xen.put("/etc/xen-simulation/behaviours.json", json.dumps({"kept": {"stubdom": {"dies_at": dies_at}}}))
+    failed = xen.refused(**isolated, ready={"timeout": 60, "retries": 0})
+    assert failed["code"] in ("stubdom_failed", "reporter_died"), json.dumps(failed, indent=1)
+    assert (xen.domains(), [f"{SAVE_DIR}/{name}" for name in saved_files(xen)]) == (["Domain-0"], [file])
+    xen.put("/etc/xen-simulation/behaviours.json", "{}")
+    restored = xen.guest(**isolated)
+    assert (steps(restored), restored["guest"]["state"], saved_files(xen)) == (RESTORED, "running", [])
+    xen.guest(name="kept", state="absent", **PULL_THE_PLUG)

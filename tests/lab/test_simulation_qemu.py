@@ -137,7 +137,14 @@ def test_what_the_arguments_say_is_opened(tmp_path: Path) -> None:
                 "chardev=libxl-cmd,mode=control",
             ),
             *("-chardev", f"socket,id=early,fd={os.dup(given.fileno())},server=on", "-mon", "chardev=early,mode=control"),
-            *("-chardev", f"socket,id=channel,path={tmp_path}/channel", "-chardev", "pty,id=other", "-serial", "pty"),
+            *(
+                "-chardev",
+                f"socket,id=channel,path={tmp_path}/channel,server=on,wait=off",
+                "-chardev",
+                "pty,id=other",
+                "-serial",
+                "pty",
+            ),
         ]
         chardevs = opened(argv)
     assert [one.name for one in chardevs] == ["libxl-cmd", "early", "channel", "other", "serial0"]

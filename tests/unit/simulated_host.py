@@ -21,6 +21,7 @@ from simulated_xl import Behaviour, Machine
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.host import ENDED, Done
 from ansible_collections.stubdom.xen.plugins.module_utils.memory import RESUME
+from ansible_collections.stubdom.xen.plugins.module_utils.progress import Progress
 
 RECORDED = Path(__file__).parent / "recorded" / "xen-4.17"
 FIRMWARE = "/usr/lib/xen-4.17/boot"
@@ -33,6 +34,7 @@ FILES = {
     f"{FIRMWARE}/qemu-stubdom-linux-rootfs": "ramdisk",
     f"{FIRMWARE}/vtpm-stubdom-linux-kernel": "kernel",
     f"{FIRMWARE}/vtpm-stubdom-linux-rootfs": "ramdisk",
+    "/usr/libexec/xen-qemu-system-i386": "QEMU",
     f"{FIRMWARE}/qemu-stubdom-linux.json": '{"able": ["save"]}',
 }
 NEVER_MUTATES = (["xl", "list"], ["xl", "info"], ["xl", "vcpu-list"])
@@ -52,9 +54,13 @@ class SimulatedHost:
         self.machine = Machine(self.timeline, self.tree, self.hypervisor, self.files, (RECORDED / "info.txt").read_text())
         self.commands = []
         self.free_disk = 1 << 40
+        self.progress = Progress()
         self.locks = {}  # name -> who holds it
         self.kill_task_in_create = False
         self.kill_task_at = None  # the number of the command that is not even begun
+        self.emulators = self.machine.emulators
+        self.qemu_has = {"-accel": "xen", "-tpmdev": "emulator"}  # what it answers when it is asked for help
+        self.lacks = set()  # programs that are not installed
         self._connection = None
         self._write_home_of_dom0()
 
@@ -82,7 +88,11 @@ class SimulatedHost:
 
     def mutations(self):
         """The commands that were run and are no mere look."""
-        return [argv for argv in self.commands if argv[:2] not in NEVER_MUTATES and argv[:3] != ["xl", "create", "-n"]]
+        return [
+            argv
+            for argv in self.commands
+            if argv[:2] not in NEVER_MUTATES and argv[:3] != ["xl", "create", "-n"] and argv[2:] != ["help"]
+        ]
 
     def domains(self):
         """name -> flags of every domain but dom0."""
@@ -94,12 +104,22 @@ class SimulatedHost:
     def snapshot(self):
         """Everything that a task could have changed."""
         nodes = {path: (node.value, list(node.perms)) for path, node in self.tree.nodes.items()}
-        return copy.deepcopy((self.files, self.links, self.hypervisor.domains, nodes, self.hypervisor.last, self.locks))
+        others = (self.hypervisor.domains, nodes, self.hypervisor.last, self.locks, self.emulators.serving)
+        return copy.deepcopy((self.files, self.links, *others))
 
     # --- the port
 
-    def together(self, walks, limit=1):
-        return together(self.timeline, walks, limit)
+    def together(self, walks, limit=1, after=()):
+        return together(self.timeline, walks, limit, after)
+
+    def tell(self, source):
+        self.progress.tell(self, source)
+
+    def tell_set(self, done, of):
+        self.progress.begin(done, of)
+
+    def tell_end(self):
+        self.progress.end(self)
 
     def finish(self, walk):
         return self.together([walk])[0].get()
@@ -109,12 +129,14 @@ class SimulatedHost:
         other._connection = None
         return other
 
-    async def run(self, argv, timeout=60.0, gate=None, meanwhile=None):
+    async def run(self, argv, timeout=60.0, gate=None, meanwhile=None, fds=()):
         self.commands.append(list(argv))
         if len(self.commands) == self.kill_task_at:
             raise TaskKilled
         if list(argv[: len(RESUME)]) == list(RESUME):
             argv = ["xl", RESUME_ONLY, *argv[len(RESUME) :]]
+        if "qemu" in argv[0] and argv[2:] == ["help"]:
+            return Done(0 if argv[1] in self.qemu_has else 1, self.qemu_has.get(argv[1], ""), "")
         if argv[0] != "xl":
             raise XenError("program_missing", f"{argv[0]}: no such program on this host", list(argv))
         process, deadline = self.machine.run(list(argv)), self.now() + timeout
@@ -133,6 +155,28 @@ class SimulatedHost:
             raise
         self._killed_with(process)
         return Done(process.rc, process.out, process.err)
+
+    async def serve(self, path, argv, log):
+        self.commands.append(["setsid", "--fork", "sh", *argv])
+        if len(self.commands) == self.kill_task_at:
+            raise TaskKilled
+        self.emulators.serve(path, argv, log)
+
+    async def converse(self, path, requests, deadline):
+        found = self.emulators.answers(path, requests)
+        if found is None and path in self.emulators.serving:
+            await Until(lambda: False, deadline)
+        return found
+
+    def having(self, word):
+        return self.emulators.having(word)
+
+    def runs(self, pid, word):
+        return pid in self.having(word)
+
+    def remove_directory(self, path):
+        for name in [name for name in self.files if name.startswith(f"{path}/")]:
+            del self.files[name]
 
     async def pause(self, seconds):
         await Until(lambda: False, self.now() + seconds)
@@ -160,6 +204,8 @@ class SimulatedHost:
             raise TaskKilled
 
     def read_file(self, path, limit=1 << 20):
+        if path == "/proc/net/unix":
+            return self.emulators.table()
         return self.files[path][:limit] if path in self.files else None
 
     def tail(self, path, limit=4096):
@@ -184,7 +230,7 @@ class SimulatedHost:
         self.files.setdefault(path, "\0")
 
     def stamp(self, program):
-        return f"/usr/sbin/{program} 1 1"
+        return "" if program in self.lacks else f"/usr/sbin/{program} 1 1"
 
     def keep_copy(self, path, copy):
         self.files.setdefault(copy, self.files[path])
@@ -245,13 +291,14 @@ class SimulatedHost:
         return [p.pid for p in self.machine.processes if p.rc is None and "save" in p.argv and {str(domid), name} & set(p.argv)]
 
     def end(self, pids):
+        self.emulators.end(pids)
         for process in self.machine.processes:
             if process.pid in pids and process.rc is None:
                 process.kill(15)
 
     async def await_exit(self, pids, deadline):
         watched = [p for p in self.machine.processes if p.pid in pids]
-        await Until(lambda: any(p.rc is not None for p in watched), deadline)
+        await Until(lambda: self.machine.ended.intersection(pids) or any(p.rc is not None for p in watched), deadline)
 
     @contextlib.asynccontextmanager
     async def lock(self, name, purpose, timeout):

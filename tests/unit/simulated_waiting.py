@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome
 
@@ -21,9 +19,13 @@ class Until:
         return came
 
 
-def together(timeline, walks, limit):
+def together(timeline, walks, limit, after=()):
     """Runs the walks to their ends, at most `limit` at a time. Time passes only when none of them can go on."""
-    outcomes, queue, flying = [Outcome() for _walk in walks], deque(enumerate(walks)), {}
+    outcomes, queue, flying = [Outcome() for _walk in walks], dict(enumerate(walks)), {}
+
+    def free():
+        going = {*queue, *flying}
+        return next((n for n in queue if not after or not going & set(after[n])), None)
 
     def advance(number, walk, came):
         try:
@@ -35,11 +37,12 @@ def together(timeline, walks, limit):
 
     try:
         while queue or flying:
-            while queue and len(flying) < limit:
-                advance(*queue.popleft(), None)
+            while len(flying) < limit and (number := free()) is not None:
+                advance(number, queue.pop(number), None)
+            assert flying or not queue, "walks that wait for each other"
             _let_one_go_on(timeline, flying, advance)
     finally:
-        for walk in [walk for walk, _until in flying.values()] + [walk for _number, walk in queue]:
+        for walk in [walk for walk, _until in flying.values()] + [*queue.values()]:
             walk.close()
     return outcomes
 

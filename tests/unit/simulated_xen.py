@@ -126,6 +126,9 @@ class SimulatedXenstore:
     def ls_many(self, paths):
         return {path: self.ls(path) for path in paths}
 
+    def write(self, path, value):
+        self.tree.put(path, value)
+
     def owner(self, path):
         return self.nodes([path])[path].owner
 
@@ -143,7 +146,8 @@ class SimulatedXenstore:
         if (path, token) not in self.watches:
             raise XenError("xenstore_refused", f"UNWATCH {path}: ENOENT")
         self.watches.remove((path, token))
-        self.tree.watchers.remove((path, token, self.events))
+        # By identity: the queues of two connections are equal when the same events, or none, wait in both.
+        self.tree.watchers[:] = [w for w in self.tree.watchers if w[:2] != (path, token) or w[2] is not self.events]
         if token not in [other for _path, other in self.watches]:
             kept = [event for event in self.events if event[1] != token]
             self.events.clear()

@@ -16,6 +16,7 @@ from typing import Optional
 
 import simulated_changes
 import simulated_libxl
+from simulated_tpm import Emulators
 from simulated_xen import Hypervisor, Timeline, Tree
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
@@ -122,11 +123,16 @@ class Machine:
     processes: list = field(default_factory=list)
     present: dict = field(default_factory=dict)  # domid -> Behaviour of its guest
     pulses: set = field(default_factory=set)  # domids of guests whose device model answers QMP
-    ended: set = field(default_factory=set)  # pids of device models in dom0 that have ended
+    ended: set = field(default_factory=set)  # pids of device models in dom0, and of emulators, that have ended
+    emulators: Emulators = None
+    held: dict = field(default_factory=dict)  # domid -> the socket of the emulator to which its QEMU is connected
     slowness: float = 0.0  # seconds that `xl list -l` takes for each domain
     unsafe: list = field(default_factory=list)  # domids of guests let run before their device model was up
     bridges: Optional[set] = None  # the bridges that there are; None: any
     kill_create_at: Optional[int] = None  # the step of `xl create` at which it is killed
+
+    def __post_init__(self):
+        self.emulators = Emulators(self.files, self.ended)
 
     def step_taken(self, process):
         if process.log is None and process.argv[:3] in MAKE and process.steps == self.kill_create_at:
@@ -261,6 +267,7 @@ def create(machine, own, config, values, paused):
     if not (yield from add_tpms(machine, own, config, domid)):
         yield from destroy_both(machine, domid)
         return 3
+    add_served(machine, config, domid)
     for device in [*config.get("disks", ()), *config.get("nics", ())]:
         machine.tree.put(f"/local/domain/{domid}/device/{device.get('vdev', 'vif')}", owner=domid)
         yield A_STEP
@@ -290,6 +297,18 @@ def add_tpms(machine, own, config, domid):
         machine.tree.put(f"{back}/feature-protocol-v2", "1", owner=home)
         machine.tree.put(f"{back}/state", "2", owner=home)
     return True
+
+
+def add_served(machine, config, domid):
+    """Disks and cards that a driver domain serves: their back ends' directories in its home. Its back ends answer at once."""
+    for kind, devices in (("vbd", config.get("disks", ())), ("vif", config.get("nics", ()))):
+        for place, device in enumerate(devices):
+            home = machine.domid_of(device.get("backend_domname", "")) or 0
+            if home:
+                back = f"/local/domain/{home}/backend/{kind}/{domid}/{place}"
+                machine.tree.put(f"/libxl/{domid}/device/{kind}/{place}/backend", back)
+                machine.tree.put(back, "", perms=[("n", home), ("r", domid)])
+                machine.tree.put(f"{back}/state", "2", owner=home)
 
 
 def script_tpm(machine, domid, behaviour):
@@ -347,10 +366,20 @@ def device_model(machine, own, config, values, domid, behaviour):
     """Starts what serves the guest and waits for it as libxl does. Returns libxl's error, or 0."""
     if config["b_info"].get("device_model_stubdomain") == "True":
         return (yield from stubdomain(machine, own, config, domid, behaviour))
+    path = emulator_in(config)
+    if path is not None:
+        machine.held[domid] = path
+        if not machine.emulators.connect(path):
+            return -3
     if config["c_info"]["type"] == "hvm" or served_by_qemu(config):
         return (yield from qemu_in_dom0(machine, domid, behaviour))
     machine.pulses.add(domid)
     return 0
+
+
+def emulator_in(config):
+    words = config.get("b_info", {}).get("extra_hvm", [])
+    return next((word.rpartition("path=")[2] for word in words if word.startswith("socket,id=vtpm-")), None)
 
 
 def served_by_qemu(config):
@@ -474,6 +503,9 @@ def let_run(machine, domid):
     kind = machine.tree.value(f"/libxl/{domid}/type")
     if (kind == "hvm" or machine.tree.value(f"/local/domain/{domid}/image/device-model-pid")) and not machine.answers(domid):
         machine.unsafe.append(domid)
+    path = machine.held.get(domid)
+    if path and not (path in machine.emulators.serving and machine.emulators.serving[path].connected):
+        machine.unsafe.append(domid)
     back = machine.tree.value(f"/libxl/{domid}/device/vtpm/0/backend")
     if back:
         home = machine.hypervisor.domains.get(int(back.split("/")[3]))
@@ -565,6 +597,8 @@ def destroy_one(machine, domid):
         return
     target = machine.tree.value(f"/local/domain/{domid}/target")
     machine.pulses -= {domid, int(target) if target else domid}
+    if path := machine.held.pop(domid, None):
+        machine.emulators.disconnect(path)
     for kept in (machine.userdata(domid), simulated_changes.QUEUED.format(domid, domain.uuid)):
         machine.files.pop(kept, None)
     for path in (f"/local/domain/0/device-model/{domid}", f"/vm/{domain.uuid}", f"/local/domain/{domid}", f"/libxl/{domid}"):

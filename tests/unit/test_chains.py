@@ -27,6 +27,7 @@ HELPER = "/local/domain/0/device-model/2/state"
 PROXY = "/local/domain/0/device-model/2/qmp-proxy-state"
 MONITOR = "/local/domain/2/device-model/1/qmp-vchan/event-channel"
 SOCKET = "/run/xen/qmp-libxl-1"
+EMULATOR = "/run/stubdom.xen/vtpm/web"
 XENS = [(4, minor) for minor in range(4, 23)]
 MINIOS_HELPED = [(0, HELPER), (2, OWN)]
 
@@ -42,6 +43,11 @@ EXPECTED = {
     "vtpm-domain": since((4, 4), [(1, "/local/domain/1/data/vtpm-state")]),
     "qemu": since((4, 4), [(0, DOM0)]),
     "restricted": {**since((4, 10), [(0, DOM0)], last=(4, 11)), **since((4, 12), [(0, SOCKET)])},
+    "qemu-tpm": since((4, 4), [(0, EMULATOR), (0, DOM0)]),
+    "restricted-tpm": {
+        **since((4, 10), [(0, EMULATOR), (0, DOM0)], last=(4, 11)),
+        **since((4, 12), [(0, EMULATOR), (0, SOCKET)]),
+    },
     "linux": since((4, 14), [(0, PROXY), (0, HELPER), (2, OWN), (2, MONITOR)]),
     "minios": {
         **since((4, 4), [(0, HELPER), (2, DOM0)], last=(4, 5)),

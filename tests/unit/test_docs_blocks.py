@@ -9,7 +9,8 @@ yaml     is a list of tasks, a playbook, an inventory, a source of the inventory
          --syntax-check`. What a task gives a module goes through that module's own argument specification; the description
          of a guest, in a task or in an inventory's xen_guests, also through the rules of the engine.
 text     is the picture that the filter readiness_timeline makes of a result recorded on the embedded host
-         (recorded/demo.json, as `make demo` leaves it in .cache/demo).
+         (recorded/demo.json, as `make demo` leaves it in .cache/demo), or the table that rollout_table makes of what was
+         remembered of a rollout on simulated hosts (recorded/rollout.json). What progress.md shows: test_progress.py.
 mermaid  is held against the chains by test_docs_tables.py, path by path.
 examples are inventories: each guest in them is complete, and passes what a new guest has to pass.
 Links from page to page lead to files that exist.
@@ -34,6 +35,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.stubdom.xen.plugins.filter.readiness_timeline import readiness_timeline
+from ansible_collections.stubdom.xen.plugins.filter.rollout_table import rollout_table
 from ansible_collections.stubdom.xen.plugins.inventory import guests as guests_plugin
 from ansible_collections.stubdom.xen.plugins.module_utils import rules
 from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, POLICY, READY
@@ -284,10 +286,14 @@ def test_the_demo_is_one_guest_of_each_way_to_have_a_device_model():
 
 
 RECORDED = json.loads((ROOT / "tests/unit/recorded/demo.json").read_text(encoding="utf-8"))
+ROLLOUT = json.loads((ROOT / "tests/unit/recorded/rollout.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("text", blocks("text"))
+@pytest.mark.parametrize("text", [p for p in blocks("text") if not str(p.id).startswith("progress.md")])
 def test_pictures(text):
+    if text.startswith("wave "):
+        assert text.splitlines() == rollout_table(ROLLOUT)
+        return
     pictures = {result["guest"]["spec"]["name"]: "\n".join(readiness_timeline(result)) for result in RECORDED}
     names = re.findall(r"^(\S+) \(", text, re.M)
     assert names and text.strip() == "\n\n".join(pictures[name] for name in names)

@@ -92,6 +92,8 @@ WHO = {
     "none": "pv or pvh without QEMU",
     "qemu": "hvm with QEMU in dom0; pv or pvh whose disk or other device QEMU serves",
     "restricted": "hvm with `device_model.restrict`",
+    "qemu-tpm": "hvm with a vTPM of `kind: emulator`",
+    "restricted-tpm": "the same with `device_model.restrict`",
     "linux": "hvm with a Linux stubdomain",
     "minios": "hvm with a MiniOS stubdomain",
     "vtpm-domain": "a domain that holds a TPM, when it runs",

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from simulated_host import Behaviour, SimulatedHost
-from stories import HVM, PVH, STUBDOM, task
+from stories import DISK, HVM, PV, PVH, STUBDOM, by_hand, surveyed, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.guestset import converge_all
@@ -103,6 +103,102 @@ def test_a_guest_that_fails_leaves_those_in_flight_as_described():
     assert "bad" not in host.domains() and "bad-dm" not in host.domains()
 
 
+def created(host):
+    """The guests in the order in which they were begun."""
+    return [argv[3].rsplit("/", 1)[1][:-4] for argv in host.commands if argv[:3] == ["xl", "create", "-p"]]
+
+
+@pytest.mark.parametrize("limit", [1, 8])
+def test_what_others_lean_on_is_up_before_they_are_begun(limit):
+    host = SimulatedHost()
+    slow, web = {**stubdoms("db")[0]}, {**PVH, "depends_on": ["db"]}
+    host.behave("db", SLOW)
+    told = guests(host, web, slow, concurrency=limit)
+    assert (words(told), created(host)) == ({"web": "running", "db": "running"}, ["db", "web"])
+    unpaused = [argv for argv in host.commands if argv[:2] == ["xl", "unpause"]]
+    assert host.commands.index(unpaused[0]) < next(i for i, a in enumerate(host.commands) if a[-1].endswith("/web.cfg"))
+
+
+def test_a_driver_domain_of_the_set_comes_before_its_guests():
+    host = SimulatedHost()
+    driver = {**PVH, "name": "network"}
+    told = guests(host, {**PVH, "nics": [{"bridge": "xenbr0", "backend": "network"}]}, driver)
+    assert (words(told), created(host)) == ({"web": "running", "network": "running"}, ["network", "web"])
+
+
+def test_a_driver_domain_made_anew_brings_its_guests_along():
+    """Their devices are bound to the domain that was there: no other task would ever notice, as nothing is described anew."""
+    host = SimulatedHost()
+    driver, web = {**PVH, "name": "network"}, {**PVH, "nics": [{"bridge": "xenbr0", "backend": "network"}]}
+    may = {"disruption": "recreate"}
+    guests(host, driver, web)
+    before = host.domid("web")
+    told = guests(host, {**driver, "cmdline": "other", **may}, {**web, **may})
+    assert words(told) == {"network": "running", "web": "running"}
+    assert host.domid("web") > host.domid("network") > before
+    assert not guests(host, {**driver, "cmdline": "other"}, web)["changed"]
+
+
+@pytest.mark.parametrize("may", ["hotplug", "reboot"])
+def test_a_guest_whose_driver_domain_is_gone_is_degraded(may):
+    host = SimulatedHost()
+    driver, web = {**PVH, "name": "network"}, {**PVH, "nics": [{"bridge": "xenbr0", "backend": "network"}]}
+    guests(host, driver, web)
+    host.xl("destroy", "network")
+    degraded = {g["name"]: g["state"] for g in surveyed(host)["guests"]}
+    assert degraded == {"network": "halted", "web": "degraded"}
+    told = guests(host, driver, {**web, "disruption": may})
+    assert words(told) == {"network": "running", "web": "degraded" if may == "hotplug" else "running"}
+    assert [item["needs"] for item in told["guests"][1]["pending"]] == (["reboot"] if may == "hotplug" else [])
+
+
+def test_they_go_the_other_way_round():
+    host = SimulatedHost()
+    both = [{**PVH, "name": "db"}, {**PVH, "depends_on": ["db"]}]
+    guests(host, *both)
+    host.commands.clear()
+    guests(host, *({**guest, "state": "halted"} for guest in both))
+    assert [argv[-1] for argv in host.commands if argv[:2] == ["xl", "shutdown"]] == [str(number) for number in (2, 1)]
+
+
+@pytest.mark.parametrize("regardless", [False, True])
+def test_who_leans_on_a_guest_that_failed_is_not_begun(regardless):
+    host = SimulatedHost()
+    host.behave("db", NEVER)
+    web, last = {**PVH, "depends_on": ["db"]}, {**PVH, "name": "last", "depends_on": ["web"]}
+    told = guests(host, last, web, *stubdoms("db"), {**PVH, "name": "other"}, continue_on_error=regardless)
+    codes = {guest["name"]: guest.get("code") for guest in told["guests"]}
+    assert codes["db"] == "readiness_timeout"
+    assert (codes["web"], codes["last"]) == ("not_begun", "not_begun")
+    assert "web" not in host.domains() and "last" not in host.domains()
+    assert words(told) == {"other": "running"}
+
+
+def test_a_guest_that_is_refused_stops_those_that_lean_on_it():
+    host = SimulatedHost()
+    bad = {**HVM, "disks": [{**HVM["disks"][0], "target": "/no/such"}]}
+    told = guests(host, bad, {**PVH, "depends_on": ["shop"]}, continue_on_error=True)
+    assert [guest["code"] for guest in told["guests"]] == ["file_unreadable", "not_begun"]
+
+
+WITHOUT = {"nobody of that name": None, "halted": "halted", "paused": "paused"}
+
+
+@pytest.mark.parametrize("case", WITHOUT)
+@pytest.mark.parametrize("by", ["guest", "guests"])
+def test_a_guest_of_another_task_has_to_run(case, by):
+    host = SimulatedHost()
+    if WITHOUT[case]:
+        task(host, {**HVM, "state": WITHOUT[case]})
+    before = host.snapshot()
+    with pytest.raises(XenError) as refused:
+        (task if by == "guest" else guests)(host, {**PVH, "depends_on": ["shop"]})
+    assert (refused.value.code, host.snapshot()) == ("dependency_down", before)
+    task(host, {**HVM, "state": "running"})
+    (task if by == "guest" else guests)(host, {**PVH, "depends_on": ["shop"]})
+    assert host.domains()["web"]
+
+
 ON = {False: ("not_begun", []), True: (None, ["third"])}
 
 
@@ -161,6 +257,59 @@ def test_check_mode_says_what_would_be_done_and_that_plan_can_be_approved():
         guests(host, PVH, {**HVM, "vcpus": 3}, expect_plan=shown["plan_digest"])
     assert (other.value.code, host.snapshot()) == ("plan_changed", before)
     assert guests(host, PVH, HVM, expect_plan=shown["plan_digest"])["plan_digest"] == shown["plan_digest"]
+
+
+def purged(host, *described, limit=1, **how):
+    return guests(host, *described, purge=True, purge_limit=limit, **how)
+
+
+def test_what_is_described_no_more_is_purged():
+    host = SimulatedHost()
+    guests(host, PVH, HVM)
+    shown = purged(host, PVH, check=True)
+    assert shown["purged"] == ["shop"] and "shop" in host.domains()
+    told = purged(host, PVH, expect_plan=shown["plan_digest"])
+    assert (told["changed"], told["purged"]) == (True, ["shop"])
+    assert (list(host.domains()), "/etc/xen/shop.cfg" in host.files, DISK["target"] in host.files) == (["web"], False, True)
+    assert (purged(host, PVH)["changed"], purged(host, PVH)["purged"]) == (False, [])
+
+
+def test_without_purge_they_stay():
+    host = SimulatedHost()
+    guests(host, PVH, HVM)
+    assert not guests(host, PVH)["changed"]
+    assert set(host.domains()) == {"web", "shop"}
+
+
+def test_more_than_the_limit_are_refused_before_anything_is_touched():
+    host = SimulatedHost()
+    guests(host, PVH, HVM, PV)
+    before = host.snapshot()
+    with pytest.raises(XenError) as refused:
+        purged(host, {**PVH, "vcpus": 2})
+    assert (refused.value.code, refused.value.evidence["guests"]) == ("purge_limit", ["old", "shop"])
+    assert host.snapshot() == before
+    assert purged(host, PVH, limit=2)["purged"] == ["old", "shop"]
+
+
+def test_no_guest_of_others_is_purged():
+    """One by xl from a file anywhere, one with a file in /etc/xen, and one that took the name of a guest of ours."""
+    host = SimulatedHost()
+    by_hand(host, "foreign", 'name = "foreign"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n')
+    host.files["/etc/xen/hand.cfg"] = 'name = "hand"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n'
+    task(host, {**HVM, "state": "halted"})
+    by_hand(host, "shop", 'name = "shop"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n')
+    told = purged(host, PVH, limit=9)
+    assert (told["purged"], set(host.domains())) == ([], {"web", "foreign", "shop"})
+
+
+def test_a_guest_that_is_not_described_goes_before_what_it_leans_on():
+    host = SimulatedHost()
+    network, web = {**PVH, "name": "network"}, {**PVH, "nics": [{"bridge": "xenbr0", "backend": "network"}]}
+    guests(host, network, web)
+    host.commands.clear()
+    assert purged(host, limit=2)["purged"] == ["network", "web"]
+    assert [argv[-1] for argv in host.commands if argv[:2] == ["xl", "shutdown"]] == ["2", "1"]
 
 
 def test_a_dead_stubdomain_of_somebody_else_is_not_asked():

@@ -131,6 +131,22 @@ def test_never_more_than_the_limit(host):
     assert (max(most), len(most)) == (3, 7)
 
 
+async def noted(host, name, order):
+    order.append(name)
+    await host.run(["true"], MINUTE)
+
+
+def test_a_walk_begins_when_those_that_go_before_it_have_ended(host):
+    order = []
+    host.together([noted(host, name, order) for name in "abc"], 1, [{1, 2}, {2}, ()])
+    assert order == ["c", "b", "a"]
+
+
+def test_walks_that_wait_for_each_other_are_a_mistake(host):
+    with pytest.raises(ValueError, match="wait for each other"):
+        host.together([noted(host, name, []) for name in "ab"], 2, [{1}, {0}])
+
+
 async def fails():
     raise XenError("not_ready", "no")
 

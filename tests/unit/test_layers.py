@@ -14,20 +14,22 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
-    ["errors", "saved", "addresses"],
-    ["spec", "causes"],
+    ["errors", "saved", "tpmctl", "addresses"],
+    ["spec", "causes", "progress"],
     ["fields", "vtpm"],
+    ["swtpm"],
+    ["emulator"],
     ["rules", "devices"],
     ["xlcfg", "libxl"],
     ["xswire"],
     ["xenstore"],
-    ["chains"],
+    ["chains", "order"],
     ["links"],
     ["readiness", "leaning"],
     ["placement"],
     ["observe", "dryrun"],
-    ["again", "explain", "unpause"],
-    ["compare"],
+    ["again", "explain", "unpause", "qemu"],
+    ["compare", "purge"],
     ["intent", "admission"],
     ["steps"],
     ["live", "saving", "memory"],
@@ -37,8 +39,8 @@ LAYERS = [
     ["decide"],
     ["execute"],
     ["guestset"],
-    ["waiting", "programs"],
-    ["qmp"],
+    ["waiting", "programs", "progress_file"],
+    ["qmp", "sockets"],
     ["host"],
     ["arguments", "entry"],
 ]
@@ -52,6 +54,7 @@ PURE = {
     "enum",
     "errno",
     "functools",
+    "graphlib",
     "hashlib",
     "ipaddress",
     "itertools",
@@ -74,13 +77,15 @@ WORLD = {
     "waiting": {"fcntl", "selectors", "time"},  # host's: where it waits
     "programs": {"os", "selectors", "threading"},  # host's: what it runs
     "qmp": {"glob", "os", "socket"},  # host's: QEMU's monitor
+    "sockets": {"os", "socket"},  # host's: unix sockets
+    "progress_file": {"os", "stat", "time"},  # host's: what it tells while a task runs
     "xenstore": {"os", "pyxs", "select", "selectors", "socket", "stat", "struct", "time"},
     "xswire": {"pyxs"},  # the layout of packets, no connection
 }
 
 # Builtins that touch the world, or hide what is imported or run. print() would break the module's answer on stdout.
 WORLDLY_CALLS = {"__import__", "breakpoint", "compile", "eval", "exec", "input", "open", "print"}
-FILES_OPENED_BY = ["host"]
+FILES_OPENED_BY = ["host", "progress_file"]
 
 
 def imports(source):

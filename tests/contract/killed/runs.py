@@ -21,7 +21,9 @@ from typing import Any, Optional
 from ansible.module_utils import basic
 
 MODULE = "ansible_collections.stubdom.xen.plugins.modules.guest"
-LIMIT = 300.0  # seconds against hanging
+LIMIT = (
+    1500.0  # seconds against hanging: on a busy emulated host libxl gives a stubdomain up after 30 s, and the task begins anew
+)
 
 basic._ANSIBLE_PROFILE = "legacy"
 

@@ -70,6 +70,8 @@ def _chardev(word: str) -> Chardev:
         return Chardev(given["id"], terminal=_pty())
     if kind != "socket":
         return Chardev(given["id"])
+    if "server" not in given:  # QEMU connects to it itself: emulated_tpm.py does where it is a TPM's
+        return Chardev(given["id"])
     if "fd" in given:  # libxl has opened it already: that is how it starts a QEMU that may not open anything
         return Chardev(given["id"], socket.socket(fileno=int(given["fd"])))
     return Chardev(given["id"], listen(given["path"]))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -13,6 +14,7 @@ import behaviours
 import traditional
 from chardevs import monitors, opened, vnc, words
 from devices import Backends, Place, backend_at, frontend_at
+from emulated_tpm import EmulatedTpm, QemuError, connected
 from hypervisor import command
 from loop import Loop
 from monitor import Monitor
@@ -36,6 +38,7 @@ class Dom0Qemu:
         self.own = f"/local/domain/0/device-model/{self.domid}"
         self.behaves = behaviours.of(self._name())
         self.machine = Machine(argv, self._exit, self._powerdown, self._online, self._begin)
+        self.tpms: list[EmulatedTpm] = []
         self.backends = Backends(self.loop, self.stores, self._backend_behaviour)
 
     def run(self) -> str | None:
@@ -46,6 +49,10 @@ class Dom0Qemu:
             return f"qemu-system-i386: -drive file={missing[0]}: Could not open '{missing[0]}': No such file or directory"
         if start == "exits":
             return "qemu-system-i386: it was told to exit"
+        try:
+            self.tpms = connected(self.argv)
+        except QemuError as error:
+            return f"qemu-system-i386: {error}"
         chardevs = opened(self.argv)
         self.machine.chardevs = {one.name: f"pty:{one.terminal}" if one.terminal else "null" for one in chardevs}
         self.machine.vnc = vnc(self.argv)
@@ -62,6 +69,13 @@ class Dom0Qemu:
         self._run_as(option(self.argv, "-runas"))
         self.loop.run()
         return None
+
+    def end(self) -> None:
+        """Somebody ends it, in good order."""
+        for tpm in self.tpms:
+            with contextlib.suppress(OSError):
+                tpm.end()
+        os._exit(0)
 
     def _name(self) -> str:
         return (option(self.argv, "-name") or option(self.argv, "-domain-name") or "").split(",")[0]

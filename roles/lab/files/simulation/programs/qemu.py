@@ -16,7 +16,11 @@ HERE = "/usr/lib/xen-simulation"
 sys.path.insert(0, HERE)
 REAL = "/run/xen-simulation/real/xen-qemu-system-i386"
 
+import emulated_tpm  # noqa: E402
+
 if not {"-xen-domid", "-d"} & set(sys.argv):
+    if sys.argv[1:] == ["-tpmdev", "help"] and os.path.exists(emulated_tpm.HAS_TPM):
+        sys.exit(print(emulated_tpm.HELP))
     os.execv(REAL, sys.argv)
 
 import behaviours  # noqa: E402
@@ -26,9 +30,10 @@ from hypervisor import HypervisorLost  # noqa: E402
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError  # noqa: E402
 
 os.umask(0o022)
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-signal.signal(signal.SIGHUP, lambda *_: os._exit(0))
 try:
-    sys.exit(Dom0Qemu(sys.argv[1:]).run())
+    qemu = Dom0Qemu(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: qemu.end())
+    signal.signal(signal.SIGHUP, lambda *_: qemu.end())
+    sys.exit(qemu.run())
 except (XenError, HypervisorLost, behaviours.BehaviourError, OSError) as error:
     sys.exit(f"qemu-system-i386: {error}")
