@@ -26,6 +26,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
     Move,
     besides,
     end,
+    expect,
     file_of,
     forget_note,
     keep_note,
@@ -137,7 +138,7 @@ def _gone(note: Mapping[str, Any]) -> Any:
 
 async def raise_(host: Any, move: Move) -> dict[str, Any]:
     """Makes the guest of what was brought, and holds it: its readiness chain has to hold here before the other gives it up."""
-    note = _owned(host, move)
+    note = expect(host, move, IN)
     keep_note(host, move.name, {**note, "brought": sorted(str(file["kind"]) for file in move.files)})
     for file in move.files:
         _take(host, move, file)
@@ -166,18 +167,9 @@ def _describe(host: Any, move: Move) -> None:
         host.write_file(config_path(vtpm_domain(move.name)), str(move.described["tpm"]))
 
 
-def _owned(host: Any, move: Move) -> dict[str, Any]:
-    """The note. Raises XenError(move_undecided) where this move is not, or no more, expected here."""
-    note = note_of(host, move.name)
-    if not note or note["side"] != IN or note["move"] != move.move:
-        why = {"note": {key: note.get(key) for key in ("side", "move", "other")}, "move": move.move}
-        raise XenError("move_undecided", f"guest {move.name}: this host does not expect it", why, "does another task move it?")
-    return note
-
-
 async def release(host: Any, move: Move) -> dict[str, Any]:
     """The guest is this host's: it is let run, if it ran before, and described here."""
-    _owned(host, move)
+    expect(host, move, IN)
     if move.method == "live" or read_stored(host, move.name) is None:
         _describe(host, move)
     power, told = move.described["power"], {}
@@ -192,6 +184,8 @@ async def release(host: Any, move: Move) -> dict[str, Any]:
 async def withdraw(host: Any, move: Move) -> dict[str, Any]:
     """Removes all that came of a move that is taken back. Raises XenError(move_undecided) for a guest that runs here."""
     note = note_of(host, move.name)
+    if note or (await look(host, move.name)).word != "absent":
+        note = expect(host, move, IN)
     await _clear(host, move, note)
     if gone := _gone(note):
         keep_note(host, move.name, gone)

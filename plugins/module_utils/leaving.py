@@ -16,7 +16,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.admission import neede
 from ansible_collections.stubdom.xen.plugins.module_utils.again import these
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge, walk
-from ansible_collections.stubdom.xen.plugins.module_utils.moves import GONE, OUT
+from ansible_collections.stubdom.xen.plugins.module_utils.moves import GONE, OUT, note_of
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, auto_path, config_path, info, look
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
@@ -26,6 +26,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
     Move,
     besides,
     end,
+    expect,
     forget_note,
     keep_note,
     note_for,
@@ -107,6 +108,8 @@ async def leave(host: Any, move: Move) -> dict[str, Any]:
 
 def begin(host: Any, move: Move) -> None:
     """From here on nothing but its move starts the guest, nor does the host's boot."""
+    if note_of(host, move.name):
+        expect(host, move, OUT)
     keep_note(host, move.name, note_for(move, OUT))
     host.remove(auto_path(move.name))
 
@@ -145,6 +148,7 @@ async def send(host: Any, move: Move) -> dict[str, Any]:
 
 async def commit(host: Any, move: Move) -> dict[str, Any]:
     """Gives the guest up: one file says so. Raises XenError(move_undecided) for a guest that runs here."""
+    expect(host, move, OUT)
     state, (away, _incoming) = await look(host, move.name), await besides(host, move.name)
     if state.domain is not None:
         raise undecided(move, state)
@@ -175,6 +179,7 @@ def undecided(move: Move, state: State) -> XenError:
 
 async def forget(host: Any, move: Move) -> dict[str, Any]:
     """Removes what is left here of a guest that runs elsewhere: memory that is used, the state of its TPM. The note stays."""
+    expect(host, move, GONE)
     for path in host.find(f"{SAVE_DIR}/{move.name}.{move.described['uuid']}.*"):
         host.remove(path)
     if move.described.get("tpm"):
@@ -188,6 +193,7 @@ async def forget(host: Any, move: Move) -> dict[str, Any]:
 
 async def stay(host: Any, move: Move) -> dict[str, Any]:
     """Takes the move back: the guest is again what it was before, here."""
+    expect(host, move, OUT)
     away, _incoming = await besides(host, move.name)
     if away is not None:
         await host.run(["xl", "rename", str(away.domid), move.name])

@@ -71,6 +71,16 @@ def forget_note(host: Any, name: str) -> None:
     host.remove(note_path(name))
 
 
+def expect(host: Any, move: Move, side: str) -> dict[str, Any]:
+    """The note, which has to be of this very move. Raises XenError(move_undecided): another task is, or was, at work on it."""
+    note = note_of(host, move.name)
+    if note.get("side") != side or note.get("move") != move.move:
+        why = {"note": {key: note.get(key) for key in ("side", "move", "other")}, "expected": {"side": side, "move": move.move}}
+        hint = "does another task move it, whose own was broken off? Run again when that has ended"
+        raise XenError("move_undecided", f"guest {move.name}: its move is not where this task left it", why, hint)
+    return note
+
+
 def memory_file(move: Move) -> str:
     """Where the guest's memory comes in. Not by a name that anything takes for a guest's memory."""
     return f"{SAVE_DIR}/{move.name}.{move.described['uuid']}.come"

@@ -204,6 +204,9 @@ class Way:
 
     def _do(self, side: str, step: str, **options: Any) -> dict[str, Any]:
         self.steps.append({"host": side, "step": step})
+        known = [seen["note"] for seen in (self.seen.get(side), self.seen[SOURCE]) if seen and seen["note"]]
+        if (known and known[0]["side"] != "gone") or (known and side == SOURCE):
+            options.setdefault("move", known[0]["move"])  # a step of this move, should another task have gone on with it
         done = self.hosts.call(side, step, **options)
         self.seen[side] = done["seen"]
         told: dict[str, Any] = done["told"]

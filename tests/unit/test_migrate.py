@@ -198,6 +198,22 @@ def test_a_description_with_its_secrets_is_told_to_a_move_only(pair):
     assert "open sesame" not in json.dumps([pair.source.files[f"{MOVES_DIR}/shop.json"], pair.call(TARGET, "look")])
 
 
+def test_a_task_that_saw_another_state_of_the_move_does_nothing(pair):
+    """The first task's controller was killed, and its hosts go on: the second one's look is older than what they did since."""
+    made(pair, PVH)
+    task(pair.source, PVH, state="halted", shutdown={"force": True})
+    pair.move("web", kill_at=8)
+    begun = pair.call(SOURCE, "look")["seen"]["note"] or pair.call(TARGET, "look")["seen"]["note"]
+    pair.move("web")
+    before = [host.snapshot() for host in pair.sides.values()]
+    for side, step in ((SOURCE, "stay"), (SOURCE, "commit"), (TARGET, "withdraw"), (TARGET, "release"), (TARGET, "raise")):
+        with pytest.raises(StepFailed) as failed:
+            pair.call(side, step, move=begun["move"])
+        assert failed.value.result["code"] == "move_undecided"
+    assert [host.snapshot() for host in pair.sides.values()] == before
+    assert_there(pair, PVH, TARGET, "halted")
+
+
 def test_the_target_is_gone(pair):
     """What was not handed over is taken back without it, and what it still has is never let run."""
     made(pair, PVH)
@@ -215,8 +231,12 @@ def test_the_target_is_gone(pair):
     assert_there(pair, PVH, TARGET)
 
 
+def fill(host):
+    host.hypervisor.total = sum(domain.memory for domain in host.hypervisor.domains.values()) + 100
+
+
 REFUSED = {
-    "no memory": (PVH, lambda host: setattr(host.hypervisor, "total", 300), "not_enough_memory"),
+    "no memory": (PVH, fill, "not_enough_memory"),
     "no kernel": (PVH, lambda host: host.files.pop("/boot/vmlinuz"), "file_unreadable"),
     "no disk": (HVM, lambda host: host.files.pop("/images/disk.img"), "file_unreadable"),
     "no bridge": (PVH, lambda host: host.files.pop("/sys/class/net/xenbr0/mtu"), "cannot_move"),
