@@ -201,7 +201,11 @@ class Connection(ConnectionBase):
             with subprocess.Popen(
                 command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, pass_fds=space.opened.values(), env={}
             ) as child:
-                out, err = child.communicate(in_data)
+                try:
+                    out, err = child.communicate(in_data)
+                except BaseException:  # a task's time limit, for one: who leaves the block would wait for the child
+                    child.kill()
+                    raise
         except OSError as error:
             raise AnsibleConnectionFailure(f"{to_native(command[0])} was to run, but: {error}") from error
         # Processes of a host that ends are killed before its first one is gone.

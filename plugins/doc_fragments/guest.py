@@ -374,7 +374,7 @@ options:
           - V(stubdom) has a domain made, called as the guest with C(-vtpm) after it, of the image that role
             R(stubdom.xen.vtpm, ansible_collections.stubdom.xen.vtpm_role) builds. It goes down with the guest.
           - V(emulator) has the guest's own QEMU show it a TPM, which C(swtpm) keeps in dom0. It is for hvm guests without a
-            stubdomain, on hosts whose QEMU can (RV(stubdom.xen.host_info#module:tpm)), and the only TPM of its guest.
+            stubdomain, on hosts whose QEMU can (M(stubdom.xen.host_info) tells), and the only TPM of its guest.
           - V(backend), which need not be said, names in O(vtpm[].backend) a domain that is there already.
         type: str
         choices: [stubdom, emulator, backend]

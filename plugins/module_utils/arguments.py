@@ -193,3 +193,39 @@ READY: dict[str, Any] = {
     "timeout": {"type": "int", "default": 180},
     "unpause": {"type": "bool", "default": False},
 }
+
+HANDOVER: dict[str, Any] = {
+    "name": _text(),
+    "step": _text(
+        choices=[
+            "look", "list", "offer", "accept", "prepare", "leave", "send", "raise", "commit", "release", "forget", "withdraw",
+            "stay",
+        ],
+        default="look",
+    ),
+    "move": _text(),
+    "other": _text(),
+    "method": _text(choices=["live", "saved", "halt"]),
+    "described": _text(no_log=True),
+    "evacuated": {"type": "bool"},
+    "files": _list(kind=_text(choices=["memory", "tpm"], required=True), path={"type": "path"}, sha256=_text(required=True)),
+    "ready": _dict(timeout={"type": "float"}, retries={"type": "int"}, on_failure=_text(choices=["destroy", "keep"])),
+    "shutdown": _dict(timeout={"type": "float"}, force={"type": "bool"}),
+    "ssh": _text(),
+    "address": _text(),
+    "timeout": {"type": "float"},
+}  # fmt: skip
+
+MIGRATE: dict[str, Any] = {
+    "name": _text(required=True),
+    "to": _text(required=True),
+    "from": _text(),
+    "method": _text(choices=["auto", "live", "saved", "halt"], default="auto"),
+    "ssh": _text(),
+    "address": _text(),
+    "undo": {"type": "bool", "default": False},
+    "evacuated": {"type": "bool", "default": False},
+    "timeout": {"type": "float"},
+    "ready": _dict(timeout={"type": "float", "default": 180.0}, retries={"type": "int", "default": 1}),
+    "shutdown": _dict(timeout={"type": "float", "default": 120.0}, force={"type": "bool", "default": False}),
+}

@@ -26,6 +26,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import Parsed, 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Way, running, ways
+from ansible_collections.stubdom.xen.plugins.module_utils.moves import refuse_moving
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, config_path, info
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, Vtpm, invalid
@@ -50,6 +51,8 @@ class Decision(NamedTuple):
 
 async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decision:
     """What to do about the guest as it is. Reads, never changes. Raises XenError for what cannot be done."""
+    if not policy.moving:
+        refuse_moving(host, state.name, policy.state)
     if policy.state == "absent":
         return Decision(None, None, planning.make(policy, state, None, (), (), None))
     _whole_adoption(given, state)

@@ -90,6 +90,11 @@ async def _preview(host: Any, given: Guest, policy: Policy) -> dict[str, Any]:
     return result(state, state, decision.wanted, decision.plan, policy.state)
 
 
+async def walk(host: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What converge() does, for a caller that holds the guest's lock."""
+    return await Walk(host, from_options(options), planning.policy_of(options)).run()
+
+
 class Walk:
     """The way through one plan, and what it has learnt so far: the state last seen, the proof of readiness."""
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import hashlib
 import os
 import shutil
 import signal
@@ -30,6 +31,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 
 LOCK_DIR = "/run/lock/stubdom.xen"
+LOG_DIR = "/var/log/xen"
 ENDED = ("@process", "")  # the event that a process ended
 # $0 is a log, the rest a program: run anew after each end that was no failure.
 AGAIN = 'umask 077; cd /; exec </dev/null >>"$0" 2>&1; while "$@"; do :; done'
@@ -191,6 +193,18 @@ class XenHost:
         except OSError:
             return b""
 
+    def digest(self, path: str) -> str:
+        """SHA-256 of a file, in hex. Raises XenError(file_unreadable)."""
+        found = hashlib.sha256()
+        try:
+            with open(path, "rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    found.update(chunk)
+        except OSError as error:
+            why, hint = error.strerror or str(error), "is it there, and may root read it?"
+            raise XenError("file_unreadable", f"{path} could not be read: {why}", {"path": path}, hint) from error
+        return found.hexdigest()
+
     def rename(self, path: str, to: str) -> None:
         """Gives a file another name in the same directory, once what is in it is on the disk."""
         with _writing(to):
@@ -343,6 +357,13 @@ class XenHost:
         """The pids of the xl processes that save or migrate a domain: it is suspended for them."""
         domain = {str(domid).encode(), name.encode()}
         return [pid for pid in self._pids() if _is_save(_cmdline(pid), domain)]
+
+    def receivers(self) -> list[int]:
+        """The pids of the xl processes that take in a guest; whose it is they do not tell.
+
+        The monitor that such a one leaves behind is called alike, and writes a log (xl_utils.c: do_daemonize, 4.17).
+        """
+        return [pid for pid in self._pids() if _receives(_cmdline(pid)) and not _output(pid).startswith(LOG_DIR)]
 
     def having(self, word: str) -> list[int]:
         """The pids of the processes in whose command lines there is that word."""
@@ -505,9 +526,20 @@ def _is_save(cmdline: bytes, domain: set[bytes]) -> bool:
 
 
 def _is_monitor(pid: int, log: str) -> bool:
+    """A guest that migrated in was called NAME--incoming when its monitor began (xl_migrate.c)."""
+    return _output(pid) in (log, f"{log[:-4]}--incoming.log") and _is_xl(_cmdline(pid).split(b"\0"))
+
+
+def _output(pid: int) -> str:
+    """Where a process writes."""
     with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/fd/1") == log and _is_xl(_cmdline(pid).split(b"\0"))
-    return False
+        return os.readlink(f"/proc/{pid}/fd/1")
+    return ""
+
+
+def _receives(cmdline: bytes) -> bool:
+    words = cmdline.rstrip(b"\0").split(b"\0")
+    return _is_xl(words) and b"migrate-receive" in words
 
 
 def _is_xl(words: Sequence[bytes]) -> bool:

@@ -91,6 +91,7 @@ class Policy:
     compare: Mapping[str, str] = field(default_factory=dict)  # option -> exact, contains or ignore
     vtpm: Optional[Wish] = None  # of a TPM in a domain of its own, where the task asks for one
     purge_state: bool = False
+    moving: bool = False  # a step of the guest's move to another host asks, no task
     depends_on: tuple[str, ...] = ()  # guests that have to run before this one does
 
 
@@ -116,7 +117,8 @@ def policy_of(options: Mapping[str, Any]) -> Policy:
         "ready_timeout": ready.get("timeout"), "ready_retries": ready.get("retries"), "on_failure": ready.get("on_failure"),
         "shutdown_timeout": shutdown.get("timeout"), "shutdown_force": shutdown.get("force"),
         "compare": _comparison(options.get("compare") or {}), "vtpm": wish_of(options),
-        "purge_state": options.get("purge_state"), "depends_on": tuple(options.get("depends_on") or ()),
+        "purge_state": options.get("purge_state"), "moving": options.get("moving"),
+        "depends_on": tuple(options.get("depends_on") or ()),
     }  # fmt: skip
     policy = Policy(**{k: v for k, v in said.items() if v is not None})
     for option, value, least in (

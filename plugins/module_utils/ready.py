@@ -16,6 +16,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.again import these
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
+from ansible_collections.stubdom.xen.plugins.module_utils.moves import refuse_moving
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import LOG_DIR, State, chain_version, look
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
@@ -44,6 +45,7 @@ async def await_ready(host: Any, options: Mapping[str, Any], check_mode: bool) -
     if not options["unpause"]:
         state, proof = await _proven(host, state, deadline)
         return _told(await look(host, name, ask=False), False, proof.links, True)
+    refuse_moving(host, name, "running")
     host.tell(partial(Waits, name, "lock", host.now(), deadline - host.now(), "another task has it"))
     async with host.lock(name, f"guest {name}: unpause when ready", deadline - host.now()):
         return await _let_run(host, await look(host, name, ask=False), deadline)

@@ -134,11 +134,15 @@ async def admit(host: Any, state: State, steps: set[str]) -> None:
         await _admit_restore(host, state, state.saved.config if state.saved else {})
 
 
-async def _admit_save(host: Any, state: State) -> None:
+def refuse_stubdom(host: Any, state: State) -> None:
     stubdom = state.stubdom_domid
     if stubdom is not None and host.xenstore().read(f"/local/domain/{stubdom}/data/stubdom-save") != "1":
         hint = "role stubdom.xen.stubdom_image builds one that can; it counts from the guest's next start"
         raise _cannot_save(state, "the stubdomain that it runs with does not say that it can", hint)
+
+
+async def _admit_save(host: Any, state: State) -> None:
+    refuse_stubdom(host, state)
     memory = state.domain.memory if state.domain else 0
     need = memory + memory // 128 + BESIDE_MEMORY
     free = host.free_space(SAVE_DIR)
@@ -154,16 +158,21 @@ async def _admit_save(host: Any, state: State) -> None:
 async def _admit_restore(host: Any, state: State, config: Mapping[str, Any]) -> None:
     """The guest is made as it was saved, not as it is described: that is what has to fit."""
     guest = state.live or Guest()
+    await admit_image(host, state.name, guest, config)
+    facts = await admission.gather(host, guest)
+    admission.check_restore(facts, guest, state)
+
+
+async def admit_image(host: Any, name: str, guest: Guest, config: Mapping[str, Any]) -> None:
+    """Raises XenError(cannot_restore) where this host's image of a stubdomain cannot take a guest's memory up."""
     about = await info(host)
     if guest.stubdom.type == "linux" and not _image_able(host, about, config):
         raise XenError(
             "cannot_restore",
-            f"guest {state.name}: its saved memory cannot be restored: the host's stubdomain image does not say that it can",
+            f"guest {name}: its saved memory cannot be restored: the host's stubdomain image does not say that it can",
             {"looked_in": firmware_dirs(about.version), "wanted": {"able": [ABLE]}},
             "run role stubdom.xen.stubdom_image",
         )
-    facts = await admission.gather(host, guest)
-    admission.check_restore(facts, guest, state)
 
 
 def _image_able(host: Any, about: Any, config: Mapping[str, Any]) -> bool:

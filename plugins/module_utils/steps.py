@@ -19,6 +19,7 @@ GONE = ("absent", "halted")
 NO_DOMAIN = ("absent", "halted", "saved")
 LIVES = ("running", "paused")
 CHANGES = ("adjust", "resize", "detach", "attach", "insert")  # of a field of the guest as it runs: live.py says how
+MADE = ("paused", "opaque", "degraded")
 IDLE = ("half_made", "shutdown", "crashed", "opaque")  # opaque: where it never ran (plan.py)
 THERE = tuple(word for word in ANY_WORD if word not in NO_DOMAIN)
 
@@ -51,9 +52,9 @@ STEPS: Mapping[str, Step] = {
         Step("sweep", "none", ANY_WORD, ANY_WORD, "destroy a stubdomain that serves no guest"),
         Step("clear", "none", IDLE, NO_DOMAIN, "destroy what is left of a domain that does not run"),
         Step("serve", "none", GONE, GONE, "have what holds the guest's TPM up, and serve"),
-        # Its device model may not answer yet: whether it does is what is awaited next.
-        Step("create", "none", GONE, ("paused", "opaque"), "make the domain, paused"),
-        Step("await", "none", ("paused", "opaque"), ("paused",), "wait until every link of the readiness chain holds"),
+        # Its device model may not answer yet, or what it leans on be gone again: that is what is awaited next, and told.
+        Step("create", "none", GONE, MADE, "make the domain, paused"),
+        Step("await", "none", MADE, ("paused",), "wait until every link of the readiness chain holds"),
         Step("unpause", "none", ("paused",), ("running",), "let the guest run"),
         # It may have given up already: what is awaited tells why.
         Step(
@@ -74,7 +75,7 @@ STEPS: Mapping[str, Step] = {
         Step("discard", "none", ("paused",), NO_DOMAIN, "destroy a domain that never ran"),
         Step("save", "recreate", ("running", "suspended"), ("saved",), "save the guest's memory to a file, and end its domain"),
         Step("keep", "none", ("saved",), ("saved",), "take up what a task that was killed had saved", True),
-        Step("restore", "none", ("saved",), ("paused", "opaque"), "make the domain from its saved memory, paused"),
+        Step("restore", "none", ("saved",), MADE, "make the domain from its saved memory, paused"),
         Step("spend", "none", ("paused",), ("paused",), "mark the saved memory as used: no other domain is made from it", True),
         Step("tidy", "none", ANY_WORD, ANY_WORD, "remove saved memory that is of no use any more", True),
         Step("drop", "recreate", ("saved",), GONE, "remove the guest's saved memory: what was in it is lost", True),

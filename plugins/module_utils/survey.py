@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import compare
+from ansible_collections.stubdom.xen.plugins.module_utils.addresses import reported
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
@@ -27,7 +28,8 @@ async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
     states = await look_all(host, wanted, domains)
     known = [(state, state.live or (state.stored.guest if state.stored else None)) for state in states.values()]
     links = await links_of(host, known)
-    guests = [await _about(host, states[name], links.get(name, ())) for name in wanted]
+    told = reported(host.xenstore(), [state.domain.domid for state in states.values() if state.domain and state.domain.alive])
+    guests = [await _about(host, states[name], links.get(name, ()), told) for name in wanted]
     lost = [d for d in domains if stubdoms.get(d.domid) is not None and not _lives(stubdoms[d.domid], domains)]
     return {"guests": guests, "leftovers": [leftover(d) for d in lost]}
 
@@ -51,7 +53,9 @@ def _lives(domid: int, domains: Sequence[Domain]) -> bool:
     return any(d.domid == domid and not d.dying for d in domains)
 
 
-async def _about(host: Any, state: State, links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+async def _about(
+    host: Any, state: State, links: Sequence[Mapping[str, Any]], told: Mapping[int, Sequence[str]]
+) -> dict[str, Any]:
     about = guest_of(state, None)
     about.update(
         name=state.name,
@@ -61,6 +65,7 @@ async def _about(host: Any, state: State, links: Sequence[Mapping[str, Any]]) ->
         drift=await _drift(host, state),
         queued=state.queued is not None,
         serves=guest_served(state.name) if state.stored and is_one(state.stored.guest) else None,
+        addresses=list(told.get(state.domain.domid, ())) if state.domain else [],
         readiness=list(links),
         leftovers=[leftover(domain) for domain in state.leftovers],
     )

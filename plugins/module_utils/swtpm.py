@@ -57,7 +57,8 @@ def socket_path(guest: str) -> str:
 
 
 def pid_path(guest: str) -> str:
-    return f"{SOCKET_DIR}/{guest}.pid"
+    """No guest's name begins with a dot, so that none has this path for its socket."""
+    return f"{SOCKET_DIR}/.{guest}.pid"
 
 
 def log_name(guest: str) -> str:

@@ -46,7 +46,9 @@ def wish_of(options: Mapping[str, Any]) -> Optional[Wish]:
         only = next((key for key, kinds in ONLY.items() if item.get(key) and item.get("kind") not in kinds), None)
         if only:
             kinds = " or ".join(ONLY[only])
-            raise invalid(f"vtpm[{i}].{only}", item[only], f"none without kind: {kinds}", "what else there is is not made here")
+            raise invalid(
+                f"vtpm[{i}].{only}", item[only], f"none without kind: {kinds}", "any other has none of it, or is not ours"
+            )
     return Wish(own[0][1].get("version"), own[0][1].get("memory")) if own else None
 
 

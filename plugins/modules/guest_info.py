@@ -75,6 +75,11 @@ guests:
       elements: dict
       returned: always
     serves: {description: "Of a domain that holds a TPM, the name of the guest that it is for", type: str, returned: always}
+    addresses:
+      description: The IP addresses that an agent in the guest reports in xenstore. The guest may write what it likes there.
+      type: list
+      elements: str
+      returned: always
     readiness: {description: The links of its readiness chain as they are now, type: list, elements: dict, returned: always}
     leftovers: {description: Domains that remain of it and serve nothing, type: list, elements: dict, returned: always}
 leftovers:

@@ -9,6 +9,8 @@ A host's word is not believed here: what is not of the shape that is expected is
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
 from ansible_collections.stubdom.xen.plugins.module_utils.progress_file import DIRECTORY
@@ -19,12 +21,12 @@ NUMBER_MAX = 1e9
 READ_MAX = 65536  # characters of an answer that are looked at
 
 
-def command(token):
+def command(token: str) -> str:
     """A shell's command that prints the file of that task, if there is one, and the host's clock."""
     return f"cat {DIRECTORY}/progress.{token}.* /proc/uptime 2>/dev/null"
 
 
-def understood(answer):
+def understood(answer: str) -> Optional[tuple[dict[str, Any], float]]:
     """What the command printed, as (dict as progress.Told.shown() makes it, seconds since it was written); None: nothing."""
     lines = [line.strip() for line in answer[:READ_MAX].splitlines()]
     try:
@@ -35,28 +37,28 @@ def understood(answer):
         return None
 
 
-def _checked(told):
+def _checked(told: Any) -> dict[str, Any]:
     """The same with every field of its type. Raises ValueError, TypeError, KeyError, OverflowError."""
     numbers = {key: int(_number(told[key])) for key in ("done", "of", "flying")}
     return {**numbers, "waits": [_waits(waits) for waits in told["waits"]]}
 
 
-def _waits(waits):
+def _waits(waits: Mapping[str, Any]) -> dict[str, Any]:
     texts = {key: _text(waits[key]) for key in ("guest", "what", "who", "path", "want")}
     value = None if waits["value"] is None else _text(waits["value"])
     limit = None if waits["limit"] is None else _number(waits["limit"])
     return {**texts, "value": value, "limit": limit, "for_s": _number(waits["for_s"])}
 
 
-def _number(number):
+def _number(number: Any) -> float:
     return min(max(float(number), 0.0), NUMBER_MAX)
 
 
-def _text(text):
+def _text(text: Any) -> str:
     return " ".join(printable(str(text), 200).split())
 
 
-def line(told, passed):
+def line(told: Mapping[str, Any], passed: float) -> str:
     """One line of what is waited for: who waits longest and for what, who else, and how many are done.
 
     told: dict of _checked(); passed: seconds since it was true. '' where nobody waits.
@@ -73,9 +75,9 @@ def line(told, passed):
     return "; ".join(parts)
 
 
-def _about(waits):
+def _about(waits: Mapping[str, Any]) -> str:
     if not waits["path"]:
-        return waits["who"]
+        return str(waits["who"])
     value, want = waits["value"], waits["want"]
     if value is None:
         said = "absent"
@@ -86,7 +88,7 @@ def _about(waits):
     return f"{waits['who']}, {waits['path']} is {said}"
 
 
-def _time(waits, passed):
+def _time(waits: Mapping[str, Any], passed: float) -> str:
     limit = "" if waits["limit"] is None else f" of {waits['limit']:.0f}"
     return f"{waits['for_s'] + passed:.0f} s{limit}"
 
@@ -94,10 +96,11 @@ def _time(waits, passed):
 class Sayings:
     """What has been said, and so need not be said again before long. Times are seconds of any clock."""
 
-    def __init__(self):
-        self._last, self._said = None, 0.0
+    def __init__(self) -> None:
+        self._last: Optional[dict[str, Any]] = None
+        self._said = 0.0
 
-    def heard(self, answer, now):
+    def heard(self, answer: str, now: float) -> str:
         """The line to say after an answer of command(); '' where there is nothing new."""
         understanding = understood(answer)
         if understanding is None:

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 import crowd
+import inventory
 from payload import unwrapped, wrapped
 from rows import KB, Row, fine, markdown, ms
 from runs import OUT, ROOT, play, task_times
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     tasks, inside = _tasks(_task_times(OUT / "tasks")), _inside(measured["inside"])
     rows = [*tasks, *inside, _size(payload), *_starts(measured["starts"]), *_reaction(measured["reaction"])]
     print(f"\n{markdown(rows)}", flush=True)  # what follows takes minutes
-    rows += [*crowd.guests(options.sizes), *crowd.hosts(options.hosts)]
+    rows += [*crowd.guests(options.sizes), *crowd.hosts(options.hosts), *inventory.inventory(options.hosts)]
     table = markdown(rows)
     TABLE.write_text(table, encoding="utf-8")
     print(f"\n{table}\n== also in {TABLE.relative_to(ROOT)}")

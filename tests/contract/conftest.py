@@ -27,6 +27,8 @@ KINDS = ("embedded", "simulated")
 RUNNERS = {"embedded": "labhost", "simulated": "simhost"}
 # They are begun first where there are several workers, as the last to end tells how long it takes.
 LONGEST = (
+    "test_migrate.py",
+    "test_rollout.py",
     "test_faults_anywhere.py",
     "test_faults.py",
     "test_faults_clock.py",
@@ -70,10 +72,10 @@ def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
 
 
 class Lab:
-    """The playbook stubdom.xen.lab for the one host of this run."""
+    """The playbook stubdom.xen.lab for the one host of this run, or for a second one."""
 
-    def __init__(self, kind: str, where: Path) -> None:
-        name = {"embedded": "xen1", "simulated": f"contract{os.getpid()}"}[kind]
+    def __init__(self, kind: str, where: Path, number: int = 1) -> None:
+        name = {"embedded": f"xen{number}", "simulated": f"contract{os.getpid()}" + "-second" * (number > 1)}[kind]
         self.inventory = where / {"embedded": "inventory.yml", "simulated": f".{name}.yml"}[kind]
         self.given = {"lab_kind": kind, "lab_hosts": [name], "lab_inventory": str(self.inventory)}
         if kind == "simulated":
@@ -133,6 +135,29 @@ def _simulated(lab: Lab, config: pytest.Config) -> None:
 def _prepare(lab: Lab) -> None:
     playbook("site", inventory=lab.inventory, xen_guests=[], xen_site_hosts=lab.host.name)
     lab.have("saved", lab_snapshot="prepared")
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[Host, Host]]:
+    """Two prepared hosts, and no guest on them but Domain-0. Both are in the inventory of each.
+
+    An embedded second host is booted for this, and has no image of a stubdomain: its build takes minutes.
+    """
+    second = Lab(lab.host.kind, ROOT / ".lab", 2)
+    if second.host.kind == "simulated":
+        _simulated(second, request.config)
+        second.reset("prepared")
+    else:
+        second.have("running", lab_snapshot="fresh")
+        second.host.role_of("host")
+    lab.reset("prepared")
+    first = Host(lab.host.name, second.inventory, lab.host.kind)  # what was started last wrote both into its inventory
+    yield first, second.host
+    for host in (first, second.host):
+        host.ansible.close()
+    second.have("absent")
+    if second.inventory != lab.inventory:
+        second.inventory.unlink()
 
 
 @pytest.fixture(scope="module")

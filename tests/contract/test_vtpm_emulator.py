@@ -67,13 +67,13 @@ def test_the_life_of_a_guest_with_an_emulated_tpm(host: Host) -> None:
 
     halted = host.guest(**guest, **PULL_THE_PLUG, state="halted")
     assert [step["step"] for step in halted["plan"]] == ["shutdown", "release"]
-    assert host.sh(f"{serving('sealed')}; ls {SOCKETS}") == ""
+    assert host.sh(f"{serving('sealed')}; ls -A {SOCKETS}") == ""
     gone = host.guest(name="sealed", state="absent")
     assert [step["step"] for step in gone["plan"]] == ["forget"]
     host.sh(f"test -s {PLACE}/sealed.tpm/tpm2-00.permall && echo kept")
     purged = host.guest(name="sealed", state="absent", purge_state=True)
     assert [step["step"] for step in purged["plan"]] == ["purge"]
-    assert host.sh(f"ls {PLACE}") == ""
+    assert host.sh(f"ls -A {PLACE}") == ""
 
 
 @pytest.mark.only("simulated")
@@ -98,7 +98,7 @@ def test_the_guests_own_reboot_finds_its_tpm(host: Host) -> None:
 def test_an_emulator_that_died_is_told_and_repaired(host: Host) -> None:
     guest = described(host, "broken")
     host.guest(**guest)
-    host.sh(f"kill -9 $(cat {SOCKETS}/broken.pid) && echo killed")
+    host.sh(f"kill -9 $(cat {SOCKETS}/.broken.pid) && echo killed")
     info = host.module("guest_info", names=["broken"])["guests"][0]
     assert (info["state"], info["vtpm"][0]["alive"], info["readiness"][0]["holds"]) == ("degraded", False, False)
     waits = host.guest(**guest)

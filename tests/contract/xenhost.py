@@ -143,6 +143,12 @@ class Host:
         assert result["outcome"] == "ok", result
         return str(result["stdout"]).replace("\r\n", "\n").strip()
 
+    def variables(self) -> dict[str, Any]:
+        """The host's variables in the inventory."""
+        argv = [str(BIN / "ansible-inventory"), "-i", str(self.inventory), "--host", self.name]
+        found: dict[str, Any] = json.loads(subprocess.run(argv, env=ENV, capture_output=True, check=True).stdout)
+        return found
+
     def put(self, path: str, text: str) -> None:
         """Writes a file on the host; one that is there keeps its mode."""
         self.sh(f"echo {base64.b64encode(text.encode()).decode()} | base64 -d > {path}")
@@ -196,6 +202,13 @@ class Host:
         result = self._ansible(*self.arguments("ansible.builtin.include_role", f"name=stubdom.xen.{name}"))
         assert result["outcome"] == "ok", result
         return dict(result["msg"])
+
+    def role_of(self, name: str) -> None:
+        """Runs a role that has nothing to tell."""
+        where = ["-i", str(self.inventory), self.name]
+        argv = [str(BIN / "ansible"), *where, "-m", "ansible.builtin.include_role", "-a", f"name=stubdom.xen.{name}"]
+        done = subprocess.run(argv, env=ENV, capture_output=True, text=True, timeout=LIMIT, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def have_tpm_image(self) -> None:
         """The image of the domain that holds a TPM; on a simulated host a kernel that is never run."""

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 import yaml
 from ansible import constants as C
+from ansible._internal._errors._alarm_timeout import AnsibleTimeoutError
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.playbook.play_context import PlayContext
 
@@ -87,6 +88,12 @@ def test_a_host_that_was_started_in_a_chroot(simulated, connection, tmp_path):
     assert connection.exec_command("ls /mnt") == (0, b"own\n", b"")
     child.kill()
     child.communicate()
+
+
+def test_a_task_s_time_limit_ends_a_command_that_hangs(entered):
+    with pytest.raises(AnsibleTimeoutError), AnsibleTimeoutError.alarm_timeout(1):
+        entered.exec_command("exec sleep 1000")
+    assert entered.exec_command("echo well")[1] == b"well\n"
 
 
 def test_files_go_there_and_back(entered, tmp_path):

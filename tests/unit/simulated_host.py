@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import fnmatch
+import hashlib
 from pathlib import Path
 
 from simulated_saves import RESUME_ONLY
@@ -157,6 +158,9 @@ class SimulatedHost:
         return Done(process.rc, process.out, process.err)
 
     async def serve(self, path, argv, log):
+        self.commands.append(["setsid", "--fork", "sh", *argv])
+        if len(self.commands) == self.kill_task_at:
+            raise TaskKilled
         self.emulators.serve(path, argv, log)
 
     async def converse(self, path, requests, deadline):
@@ -213,6 +217,11 @@ class SimulatedHost:
 
     def peek(self, path, offset, length):
         return self.files.get(path, "").encode("latin-1", "replace")[offset : offset + length]
+
+    def digest(self, path):
+        if path not in self.files:
+            raise XenError("file_unreadable", f"{path} could not be read", {"path": path}, "is it there?")
+        return hashlib.sha256(self.files[path].encode("utf-8", "surrogateescape")).hexdigest()
 
     def rename(self, path, to):
         self.files[to] = self.files.pop(path)
@@ -286,6 +295,9 @@ class SimulatedHost:
 
     def savers(self, domid, name):
         return [p.pid for p in self.machine.processes if p.rc is None and "save" in p.argv and {str(domid), name} & set(p.argv)]
+
+    def receivers(self):
+        return [p.pid for p in self.machine.processes if p.rc is None and "migrate-receive" in p.argv]
 
     def end(self, pids):
         self.emulators.end(pids)

@@ -51,7 +51,8 @@ class Emulators:
         self._write_pid(path)
 
     def _write_pid(self, path):
-        self.files[f"{path}.pid"] = f"{self.serving[path].pid}\n"
+        folder, _slash, name = path.rpartition("/")
+        self.files[f"{folder}/.{name}.pid"] = f"{self.serving[path].pid}\n"
 
     def answers(self, path, requests):
         """None where nobody does."""

@@ -4,11 +4,13 @@
 
 sh       every line is parsed by a shell. Targets of make, playbooks, inventories and files that are named exist; a line
          with a program that this test does not know fails. A block of mkdir, ln and export is run.
-yaml     is a list of tasks, a playbook, or an inventory. Tasks and plays go through `ansible-playbook --syntax-check`. What
-         a task gives a module goes through that module's own argument specification; the description of a guest, in a
-         task or in an inventory's xen_guests, also through the rules of the engine.
+yaml     is a list of tasks, a playbook, an inventory, a source of the inventory plugin, or a rulebook. The last two have no
+         option that is not documented, or that the event source refuses. Tasks and plays go through `ansible-playbook
+         --syntax-check`. What a task gives a module goes through that module's own argument specification; the description
+         of a guest, in a task or in an inventory's xen_guests, also through the rules of the engine.
 text     is the picture that the filter readiness_timeline makes of a result recorded on the embedded host
-         (recorded/demo.json, as `make demo` leaves it in .cache/demo). What progress.md shows: test_progress.py.
+         (recorded/demo.json, as `make demo` leaves it in .cache/demo), or the table that rollout_table makes of what was
+         remembered of a rollout on simulated hosts (recorded/rollout.json). What progress.md shows: test_progress.py.
 mermaid  is held against the chains by test_docs_tables.py, path by path.
 examples are inventories: each guest in them is complete, and passes what a new guest has to pass.
 Links from page to page lead to files that exist.
@@ -16,9 +18,11 @@ Links from page to page lead to files that exist.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -31,8 +35,10 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.stubdom.xen.plugins.filter.readiness_timeline import readiness_timeline
+from ansible_collections.stubdom.xen.plugins.filter.rollout_table import rollout_table
+from ansible_collections.stubdom.xen.plugins.inventory import guests as guests_plugin
 from ansible_collections.stubdom.xen.plugins.module_utils import rules
-from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, POLICY, READY
+from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, HANDOVER, MIGRATE, POLICY, READY
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +49,8 @@ SPECS = {
     "stubdom.xen.guest": {**GUEST, **POLICY},
     "stubdom.xen.guests": GUESTS,
     "stubdom.xen.guest_info": {"names": {"type": "list"}},
+    "stubdom.xen.guest_handover": HANDOVER,
+    "stubdom.xen.guest_migrate": MIGRATE,
     "stubdom.xen.guest_ready": READY,
     "stubdom.xen.host_info": {},
 }
@@ -66,7 +74,8 @@ def test_every_block_has_a_language_that_is_tested():
 # --- sh
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-MADE = {".lab/inventory.yml", ".lab/simulated.yml", "hosts.yml", "sealed.yml"}  # by make lab, make lab-simulated, and the pages
+# by make lab, make lab-simulated, and the pages
+MADE = {".lab/inventory.yml", ".lab/simulated.yml", "hosts.yml", "sealed.yml", "xen.guests.yml", "vars.yml"}
 HARMLESS = {"mkdir", "ln", "export"}
 
 
@@ -86,6 +95,13 @@ def judge_ansible(words):
     return [f for f in files if not exists(f)] + [n for n in named if not exists(f"playbooks/{n}.yml")]
 
 
+def judge_rulebook(words):
+    """Rulebooks by name, after -r; inventories."""
+    rulebooks = [after.removeprefix("stubdom.xen.") for before, after in zip(words, words[1:]) if before == "-r"]
+    lost = [name for name in rulebooks if not exists(f"extensions/eda/rulebooks/{name}.yml")]
+    return lost + judge_ansible([word for word in words if not word.startswith("stubdom.xen.")])
+
+
 def judge_copy(words):
     """What is taken from the installed collection."""
     inside = [word.partition("/stubdom/xen/")[2] for word in words]
@@ -102,7 +118,8 @@ def judge_nothing(_words):
 
 
 PROGRAMS = {
-    "make": judge_make, "ansible-playbook": judge_ansible, "ansible": judge_ansible, "cp": judge_copy, "sudo": judge_scenario,
+    **dict.fromkeys(("ansible-playbook", "ansible", "ansible-inventory"), judge_ansible),
+    "make": judge_make, "ansible-rulebook": judge_rulebook, "cp": judge_copy, "sudo": judge_scenario,
     **dict.fromkeys(("pip", "ansible-galaxy", "python3", "."), judge_nothing),
     **dict.fromkeys(HARMLESS, judge_nothing),
 }  # fmt: skip
@@ -179,6 +196,12 @@ def described(options, module="stubdom.xen.guest"):
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_what_modules_are_given(text):
     block = yaml.safe_load(text)
+    if is_inventory_source(block):
+        assert set(block) <= INVENTORY_OPTIONS
+        return
+    if "xen_event_hosts" in block or is_rulebook(block):
+        assert event_sources(block)
+        return
     given = [(module, task[module]) for task in tasks_of(block) for module in set(task) - KEYWORDS if module in SPECS]
     given += [("stubdom.xen.guest", guest) for guest in guests_of(block)]
     for module, options in given:
@@ -186,12 +209,51 @@ def test_what_modules_are_given(text):
     assert given or any("roles" in play for play in block), "a block that shows nothing of this collection"
 
 
+def documented(text):
+    """The options in the DOCUMENTATION of a plugin, and in those of Ansible's fragments that it names."""
+    told = yaml.safe_load(text)
+    fragments = [doc_fragment(name) for name in told.get("extends_documentation_fragment", [])]
+    return {*told["options"], *(option for fragment in fragments for option in fragment["options"])}
+
+
+def doc_fragment(name):
+    return yaml.safe_load(importlib.import_module(f"ansible.plugins.doc_fragments.{name}").ModuleDocFragment.DOCUMENTATION)
+
+
+INVENTORY_OPTIONS = documented(guests_plugin.DOCUMENTATION)
+EVENT_SOURCE = runpy.run_path(str(ROOT / "extensions/eda/plugins/event_source/xenstore.py"))
+
+
+def is_inventory_source(block):
+    return isinstance(block, dict) and block.get("plugin") == "stubdom.xen.guests"
+
+
+def is_rulebook(block):
+    return isinstance(block, list) and "sources" in block[0]
+
+
+def event_sources(block):
+    """What an event source of a rulebook is given, or of the variables of one, after the source has judged it."""
+    if isinstance(block, dict):
+        return EVENT_SOURCE["checked"]({"hosts": block["xen_event_hosts"]})
+    return [EVENT_SOURCE["checked"](source["stubdom.xen.xenstore"]) for rules in block for source in rules["sources"]]
+
+
+def test_the_example_in_the_event_source_itself():
+    assert event_sources(yaml.safe_load(EVENT_SOURCE["EXAMPLES"]))
+
+
+def test_the_examples_in_the_inventory_plugin_itself():
+    for block in yaml.safe_load_all(guests_plugin.EXAMPLES):
+        assert is_inventory_source(block) and set(block) <= INVENTORY_OPTIONS
+
+
 def test_syntax(tmp_path):
     """All tasks of all pages at once, each block a play."""
     plays = []
     for text in (p.values[0] for p in blocks("yaml")):
         block = yaml.safe_load(text)
-        if isinstance(block, list):
+        if isinstance(block, list) and not is_rulebook(block):
             plays += block if "hosts" in block[0] else [{"hosts": "all", "gather_facts": False, "tasks": block}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(plays, sort_keys=False), encoding="utf-8")
     check_syntax(tmp_path / "play.yml")
@@ -226,10 +288,14 @@ def test_the_demo_is_one_guest_of_each_way_to_have_a_device_model():
 
 
 RECORDED = json.loads((ROOT / "tests/unit/recorded/demo.json").read_text(encoding="utf-8"))
+ROLLOUT = json.loads((ROOT / "tests/unit/recorded/rollout.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("text", [p for p in blocks("text") if not str(p.id).startswith("progress.md")])
 def test_pictures(text):
+    if text.startswith("wave "):
+        assert text.splitlines() == rollout_table(ROLLOUT)
+        return
     pictures = {result["guest"]["spec"]["name"]: "\n".join(readiness_timeline(result)) for result in RECORDED}
     names = re.findall(r"^(\S+) \(", text, re.M)
     assert names and text.strip() == "\n\n".join(pictures[name] for name in names)

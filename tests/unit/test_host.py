@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import errno
 import gc
+import hashlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 
@@ -300,3 +302,31 @@ def test_a_process_that_is_just_being_reaped_is_not_waited_for(host):
     finally:
         over.set()
         thread.join()
+
+
+def test_the_digest_of_a_file(host, tmp_path):
+    path = tmp_path / "memory"
+    path.write_bytes(b"\0" * (3 << 20) + b"end")
+    assert host.digest(str(path)) == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(XenError) as failed:
+        host.digest(str(tmp_path / "none"))
+    assert failed.value.code == "file_unreadable"
+
+
+def an_xl(log, *words):
+    """A process that is called as xl is, and waits to be spoken to."""
+    return subprocess.Popen(["xl", "-c", "read word", *words], executable="/bin/sh", stdin=subprocess.PIPE, stdout=log)
+
+
+def test_who_takes_a_guest_in_and_who_looks_after_one_that_came(host, tmp_path, monkeypatch):
+    """Both are called `xl migrate-receive`; the monitor writes a log, by the name that the guest had while it came."""
+    monkeypatch.setattr("ansible_collections.stubdom.xen.plugins.module_utils.host.LOG_DIR", str(tmp_path))
+    with (tmp_path / "xl-web--incoming.log").open("w") as log, an_xl(log, "migrate-receive") as monitor:
+        receiver = an_xl(subprocess.PIPE, "migrate-receive")
+        try:
+            found = host.receivers()
+            assert receiver.pid in found and monitor.pid not in found
+            assert host.makers(str(tmp_path / "web.cfg"), str(tmp_path / "xl-web.log")) == [monitor.pid]
+        finally:
+            for process in (receiver, monitor):
+                process.communicate(b"go\n")

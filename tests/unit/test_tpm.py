@@ -93,6 +93,17 @@ def test_a_guest_that_is_to_have_no_tpm_any_more(host):
     settle(host, PVH, vtpm=[])
 
 
+def test_the_guests_own_reboot_brings_no_tpm_whose_domain_is_still_to_be_made(host):
+    """xl's monitor would make the guest of its file, wait ten seconds for a back end in no domain, and have no guest."""
+    task(host, PVH)
+    assert steps(task(host, GUEST)) == ["store"]
+    host.hypervisor.shut_down(host.domid("web"), "r")
+    host.timeline.pass_time(30)
+    assert host.domains() == {"web": RUNS}
+    assert steps(task(host, GUEST, disruption="reboot")) == ["shutdown", *START]
+    settle(host, GUEST)
+
+
 # --- what goes wrong
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from simulated_host import SimulatedHost, TaskKilled
+from simulated_host import Behaviour, SimulatedHost, TaskKilled
 from stories import HVM, PVH, STUBDOM, failure, preview, settle, steps, surveyed, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils import swtpm, xlcfg
@@ -102,6 +102,20 @@ def test_a_guest_that_is_to_have_no_tpm_any_more(host):
     assert steps(done) == ["shutdown", "release", "create", "await", "unpause"]
     assert (host.emulators.serving, STATE in host.files) == ({}, True)
     settle(host, HVM, vtpm=[])
+
+
+@pytest.mark.parametrize("kinds", [("stubdom", "emulator"), ("emulator", "stubdom")])
+def test_the_other_kind_is_another_tpm_and_the_first_one_is_kept(host, kinds):
+    first, second = ({**HVM, "vtpm": [{"kind": kind}]} for kind in kinds)
+    task(host, first)
+    done = task(host, second, disruption="reboot")
+    assert steps(done) == ["store", "shutdown", "release", *START]
+    assert (f"{NAME}-vtpm" in host.domains(), SOCKET in host.emulators.serving) == (kinds[1] == "stubdom", kinds[1] == "emulator")
+    settle(host, second)
+    assert {STATE, f"/var/lib/stubdom.xen/vtpm/{NAME}.img"} <= set(host.files)
+    gone = task(host, {"name": NAME}, state="absent", purge_state=True)
+    assert steps(gone) == ["shutdown", "release", "forget", "purge"]
+    assert [path for path in host.files if "/vtpm/" in path] == []
 
 
 def test_a_guest_that_gets_one_as_it_runs_has_it_after_a_restart_by_a_task(host):
@@ -214,11 +228,37 @@ def test_after_a_boot_of_the_host_the_next_task_brings_both(host):
 
 
 def test_a_guest_whose_start_fails_takes_its_emulator_down_again(host):
-    from simulated_host import Behaviour
-
     host.behave(NAME, Behaviour(qemu_exits=True))
     assert failure(host, GUEST, ready={"retries": 0}).code == "create_failed"
     assert (host.domains(), host.emulators.serving, STATE in host.files) == ({}, {}, True)
+
+
+def test_an_emulator_that_dies_while_the_guest_is_made_is_told_at_once(host):
+    path = f"/var/log/xen/{swtpm.log_name(NAME)}"
+    host.files[path] = "swtpm: a bad page\n"
+    began = host.now()
+    host.timeline.after(0.6, lambda: host.end([host.emulators.serving[SOCKET].pid]))  # QEMU is connected, xl at work
+    error = failure(host, GUEST, ready={"timeout": 60, "retries": 0})
+    assert (error.code, error.evidence["link"]) == ("reporter_died", "vtpm-emulator")
+    assert "swtpm in dom0 does not live any more" in error.msg
+    assert {"path": path, "tail": "swtpm: a bad page\n"} in error.evidence["logs"]
+    assert (host.now() - began < 10, host.domains(), host.machine.unsafe) == (True, {}, [])
+
+
+def test_a_guest_with_one_is_not_saved(host):
+    task(host, GUEST)
+    error = failure(host, GUEST, state="saved")
+    assert (error.code, "emulated TPM" in error.msg) == ("cannot_save", True)
+
+
+def test_a_task_killed_before_it_marked_the_state(host):
+    task(host, GUEST, state="halted")
+    task(host, GUEST)
+    host.files.pop(MADE)
+    settle(host, GUEST)
+    task(host, GUEST, state="halted")
+    task(host, GUEST)
+    assert MADE in host.files
 
 
 def test_an_emulator_that_does_not_answer_leaves_nothing_started(host):
@@ -293,6 +333,15 @@ def test_only_where_qemu_is_in_dom0(host, guest):
     assert (error.code, error.evidence["option"]) == ("invalid_input", "vtpm[0].kind")
     assert "stubdom" in error.msg and "QEMU in dom0" in error.hint
     assert host.snapshot() == before
+
+
+def test_a_guest_called_as_anothers_file_has_its_own(host):
+    other = {**GUEST, "name": f"{NAME}.pid", "disks": []}
+    task(host, GUEST)
+    task(host, other)
+    settle(host, GUEST)
+    settle(host, other)
+    assert len(host.emulators.serving) == 2
 
 
 def test_a_longer_name_than_a_sockets_path_may_be(host):
