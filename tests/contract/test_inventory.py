@@ -66,7 +66,7 @@ class Inventory:
     def listed(self, *more: str, **options: Any) -> tuple[dict[str, Any], str]:
         """What ansible-inventory makes of a source with these options, and its warnings."""
         done = self._run("ansible-inventory", "-i", self.source(**options), "--list", "--export", *more)
-        assert '"xen_name": {"__ansible_unsafe": ' in " ".join(done.stdout.split()), "what guests say is marked as no template"
+        assert '"xen_name": { "__ansible_unsafe": ' in " ".join(done.stdout.split()), "what guests say is marked as no template"
         told = json.loads(done.stdout, object_hook=_unmarked)
         return {**told, "hosts": told["_meta"]["hostvars"]}, " ".join(done.stderr.split())
 
