@@ -17,7 +17,7 @@ OFFER = {
     "host": HOST,
 }  # fmt: skip
 ACCEPT = {"host": HOST, "cannot_restore": None}
-OLDER = {**HOST, "version": [4, 16]}
+OLDER, OLDEST = {**HOST, "version": [4, 16]}, {**HOST, "version": [4, 5]}
 WAYS = {
     "hvm with QEMU in dom0": ({}, {}, "live"),
     "pv": ({"kind": {"type": "pv", "stubdom": "none"}}, {}, "live"),
@@ -29,7 +29,7 @@ WAYS = {
     "a vTPM": ({"unsaveable": "the state of its vTPM is elsewhere"}, {}, "halt"),
     "an older Xen there": ({}, {"host": OLDER}, "halt"),
     "a newer Xen there": ({}, {"host": {**HOST, "version": [4, 18]}}, "live"),
-    "a Xen there whose xl waits for no QEMU": ({"host": {**HOST, "version": [4, 5]}}, {"host": {**HOST, "version": [4, 5]}}, "saved"),
+    "a Xen there whose xl waits for no QEMU": ({"host": OLDEST}, {"host": OLDEST}, "saved"),
     "a lesser CPU there": ({}, {"host": {**HOST, "hw_caps": "00000001:00000001"}}, "halt"),
     "a greater CPU there": ({}, {"host": {**HOST, "hw_caps": "00000007:00000001:00000001"}}, "live"),
     "no room for its memory there": ({"leans": True}, {"cannot_restore": "no room"}, "halt"),
