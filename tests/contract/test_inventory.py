@@ -137,7 +137,7 @@ def test_what_guests_write_is_no_template(inventory: Inventory, crowd: Host) -> 
     [name] = told["sly"]["hosts"]
     assert name == told["hosts"][name]["xen_uuid"]
     assert told["hosts"][name]["composed"] == f"{TEMPLATE}!"
-    assert told["hosts"]["halted"]["xen_spec"]["cmdline"] == "quiet halted \N{REPLACEMENT CHARACTER}[2J"
+    assert told["hosts"][name]["xen_spec"]["cmdline"] == f"quiet {TEMPLATE} \N{REPLACEMENT CHARACTER}[2J"
     shown = inventory.play(SHOW)
     assert f"{name} {TEMPLATE}" in shown and f"{TEMPLATE}!" in shown
     assert WOULD_BE not in shown and "\x1b" not in shown
