@@ -78,7 +78,9 @@ EXAMPLES = r"""
 
 - name: In which waves
   ansible.builtin.debug:
-    msg: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'seen'))) | stubdom.xen.rollout_waves }}"
+    msg: "{{ dict(ansible_play_hosts | zip(seen)) | stubdom.xen.rollout_waves }}"
+  vars:
+    seen: "{{ ansible_play_hosts | map('extract', hostvars, 'seen') }}"
   run_once: true
 """
 

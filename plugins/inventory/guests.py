@@ -16,14 +16,14 @@ version_added: 0.1.0
 author:
   - The stubdom.xen contributors (@stubdom)
 description:
-  - Asks Xen hosts for their guests with M(stubdom.xen.guest_info#module), many at once, and makes each guest a host of the
+  - Asks Xen hosts for their guests with M(stubdom.xen.guest_info), many at once, and makes each guest a host of the
     inventory.
   - How a Xen host is reached (connection, user, privileges, secrets) is said where it is described, in an inventory of its
     own. A Xen host that does not answer costs a warning and its own time limit; the guests of the others are there.
   - The source is a file called C(xen.guests.yml) or C(*.xen_guests.yml) (C(.yaml) too).
   - Each guest has the variables C(xen_host), C(xen_name), C(xen_state), C(xen_domid), C(xen_uuid), C(xen_type), C(xen_memory)
     (bytes), C(xen_vcpus), C(xen_stubdom), C(xen_vtpm), C(xen_serves), C(xen_managed), C(xen_drift), C(xen_readiness),
-    C(xen_degraded), C(xen_spec) (what M(stubdom.xen.guest#module) takes) and C(xen_addresses). The values are those of
+    C(xen_degraded), C(xen_spec) (what M(stubdom.xen.guest) takes) and C(xen_addresses). The values are those of
     RV(stubdom.xen.guest_info#module:guests).
   - Each guest is in the groups C(xen_guests), C(xen_host_NAME) of its Xen host and C(xen_state_STATE).
   - What guests or Xen hosts write is never taken for a template, and has no control characters.
@@ -110,13 +110,8 @@ seealso:
 """
 
 EXAMPLES = r"""
-# xen.guests.yml, beside hosts.yml, which has the Xen hosts in its group xen
-plugin: stubdom.xen.guests
-inventory: [hosts.yml]
-hosts: xen
-
----
-# Guests by their type, those that need a look in a group of their own, and a web server by its name
+# xen.guests.yml, beside hosts.yml, which has the Xen hosts in its group xen. Three lines are enough. The others have
+# guests by their type, those that need a look in a group of their own, and a web server by its name.
 plugin: stubdom.xen.guests
 inventory: [hosts.yml]
 hosts: xen:!lab

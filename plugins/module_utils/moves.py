@@ -29,8 +29,9 @@ def note_of(host: Any, name: str) -> dict[str, Any]:
         return {}
     try:
         note = json.loads(text)
-        assert note["side"] in SAYS and isinstance(note["other"], str)
-    except (ValueError, KeyError, TypeError, AssertionError):
+        if note["side"] not in SAYS or not isinstance(note["other"], str):
+            raise ValueError(text)
+    except (ValueError, KeyError, TypeError):
         why = {"file": note_path(name), "says": printable(text, 300)}
         raise XenError("moving", f"guest {name}: the note of its move cannot be read", why, "mend or remove that file") from None
     return dict(note)
