@@ -68,7 +68,7 @@ options:
     type: bool
     default: false
   evacuated:
-    description: Notes that the guest is to come back. The playbook P(stubdom.xen.evacuate#playbook) sets it.
+    description: Notes that the guest is to come back. The playbook C(stubdom.xen.evacuate) sets it.
     type: bool
     default: false
   timeout:
@@ -162,7 +162,7 @@ code:
   type: str
   sample: cannot_move
 evidence:
-  description: What was observed. RV(evidence.owner) is the host that has the guest now.
+  description: What was observed. C(owner) in it is the host that has the guest now.
   returned: failure
   type: raw
 hint:
