@@ -213,7 +213,8 @@ class Walk:
             # A monitor that did nothing for so long will not: its domain may be one that xenstored has forgotten.
             patient = state.word in ("half_made", "suspended") or _being_saved(state)
             limit = began + (self.policy.ready_timeout if patient else MONITOR_PATIENCE)
-            pids = [*self._makers(state), *self._savers(state)]
+            makers = self._makers(state) if state.word in MONITORED else []  # the monitor of one that runs does not end
+            pids = [*makers, *self._savers(state)]
             if not pids or self.host.now() >= limit:
                 break
             self.host.tell(partial(Waits, self.name, "xl", began, limit - began, "another one is at work on it"))

@@ -162,7 +162,7 @@ code:
   type: str
   sample: cannot_move
 evidence:
-  description: What was observed. C(owner) is the host that has the guest now.
+  description: What was observed. C(owner) in it is the host that has the guest now.
   returned: failure
   type: raw
 hint:

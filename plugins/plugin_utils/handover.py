@@ -175,18 +175,13 @@ class Way:
     def acted(self) -> bool:
         return bool(self.steps)
 
-    @property
-    def source(self) -> dict[str, Any]:
-        """The host that the guest leaves, as it was seen last: every way begins with a look at it."""
-        return self.seen[SOURCE] or {}
-
     def result(self) -> dict[str, Any]:
         return {"steps": self.steps, "method": self.method, "why_not": self.why_not, "seen": self.seen, "told": self.told}
 
     def go(self, undo: bool) -> None:
         self._look()
         for _turn in range(STEPS_MAX):
-            source = self.source
+            source = self._source()
             self.method = (source["note"] or {}).get("method") or self.method
             step = next_step(source, self.seen[TARGET], undo)
             if step is None or (self.wish.check and step[1] != "begin"):
@@ -196,6 +191,10 @@ class Way:
             if self.wish.check:
                 return
         raise failed("move_undecided", "the move does not come to an end", {"steps": self.steps, "seen": self.seen}, UNDECIDED)
+
+    def _source(self) -> dict[str, Any]:
+        """What was seen last of the source, which is always looked at first."""
+        return self.seen[SOURCE] or {}
 
     def _look(self) -> None:
         self.seen[SOURCE] = source = dict(self.hosts.call(SOURCE, "look")["seen"])
@@ -240,7 +239,7 @@ class Way:
     def _bring(self) -> None:
         files = (self.told.get("leave") or self._do(SOURCE, "leave")).get("files", [])
         for file in files:
-            self.hosts.carry(file, self.source["note"]["uuid"])
+            self.hosts.carry(file, self._source()["note"]["uuid"])
         self._do(TARGET, "raise", files=files)
 
     def take_back(self, failure: Exception) -> None:

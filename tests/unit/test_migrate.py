@@ -214,6 +214,13 @@ def test_a_task_that_saw_another_state_of_the_move_does_nothing(pair):
     assert_there(pair, PVH, TARGET, "halted")
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"side": "out"}', '{"side": "up", "other": "xen2"}'])
+def test_a_note_that_cannot_be_read_is_not_taken_for_none(pair, text):
+    made(pair, PVH)
+    pair.source.files[f"{MOVES_DIR}/web.json"] = text
+    assert failure(pair.source, PVH).code == "moving"
+
+
 def test_the_target_is_gone(pair):
     """What was not handed over is taken back without it, and what it still has is never let run."""
     made(pair, PVH)

@@ -234,3 +234,13 @@ def test_whose_a_file_is_its_name_tells():
     assert [file.uuid for file in files_of("a.b", paths)] == [one]
     mine, foreign = of_guest(files_of("b", paths), one)
     assert (mine, foreign and foreign.uuid) == (None, two)
+
+
+def test_a_save_that_was_killed_before_it_began_is_not_waited_for(host):
+    """The guest runs on, and so does xl's monitor of it, which has nothing to do with that."""
+    uuid = task(host, PVH)["guest"]["uuid"]
+    host.files[f"{SAVE_DIR}/web.{uuid}.part"] = ""
+    began = host.now()
+    done = task(host, PVH)
+    assert (steps(done), files(host)) == (["tidy"], [])
+    assert host.now() - began < 5
