@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import yaml
 from xenhost import BIN, ENV, KINDS, LIMIT, MINUTES, PATIENT, ROOT, Host
 
-Looks = list[tuple[float, dict[str, str]]]  # when a host looked, and the flags of each domain it saw
+Looks = list[tuple[float, dict[str, str]]]  # when a host looked, and of each domain it saw its number and its flags: 3:-b----
 SEEN = "/root/rollout-seen"
 # One line each time: when, and each domain with its flags. xl's list comes after the time, so it is never older.
 LOOK = f"""#!/bin/bash
-echo "$(date +%s.%N) $(xl list | awk 'NR > 1 {{ printf "%s=%s ", $1, $5 }}')" >> {SEEN}
+echo "$(date +%s.%N) $(xl list | awk 'NR > 1 {{ printf "%s=%s:%s ", $1, $2, $5 }}')" >> {SEEN}
 """
 # xenstored tells of every domain that comes, goes or shuts down.
 WATCH = """#!/bin/bash
@@ -91,7 +91,7 @@ class Fleet:
             host.sh(f": > {SEEN}; /root/rollout-look")
 
     def seen(self) -> dict[str, Looks]:
-        """Host to the times at which it looked, each with the flags of its domains."""
+        """Host to the times at which it looked, each with its domains."""
         return {name: [_looked(line) for line in host.sh(f"cat {SEEN}").splitlines()] for name, host in self.hosts.items()}
 
 
@@ -112,6 +112,12 @@ def _looked(line: str) -> tuple[float, dict[str, str]]:
     return float(when), dict(domain.split("=", 1) for domain in domains)
 
 
+def went_down(looks: Looks, name: str) -> bool:
+    """Whether the guest was seen to be down, or came back under another number between two looks of a slow host."""
+    seen = [domains.get(name) for _when, domains in looks]
+    return None in seen or len({one.partition(":")[0] for one in seen if one}) > 1
+
+
 def down_together(
     seen: Mapping[str, list[tuple[float, dict[str, str]]]], service: Mapping[str, Iterable[str]]
 ) -> list[list[str]]:
@@ -126,6 +132,6 @@ def down_together(
     return found
 
 
-def _runs(flags: str | None) -> bool:
-    """Flags as xl lists them: running, blocked, paused, shut down, crashed, dying."""
-    return flags is not None and not set(flags) & set("pscd")
+def _runs(domain: str | None) -> bool:
+    """By its flags as xl lists them: running, blocked, paused, shut down, crashed, dying."""
+    return domain is not None and not set(domain.partition(":")[2]) & set("pscd")
