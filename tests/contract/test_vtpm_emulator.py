@@ -46,7 +46,7 @@ def test_a_host_whose_qemu_has_no_tpm_says_so_before_anything_is_touched(xen: Ho
     assert failed["evidence"]["qemu"] == "/usr/libexec/xen-qemu-system-i386"
     assert "--enable-tpm" in failed["hint"] and "kind: stubdom" in failed["hint"]
     assert xen.differs(before) == []
-    assert xen.module("host_info")["tpm"] == {"emulator": False, "swtpm": True}
+    assert not xen.module("host_info")["tpm"]["emulator"]
 
 
 @pytest.mark.only("simulated")
