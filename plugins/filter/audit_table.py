@@ -10,6 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.stubdom.xen.plugins.plugin_utils.lines import columns
+
 DOCUMENTATION = r"""
 name: audit_table
 short_description: The report of an audit as a short table
@@ -53,7 +55,7 @@ def audit_table(report: Mapping[str, Any], most: int = 20) -> list[str]:
     rows = [_host(host, words) for host in report["hosts"]]
     noted = [*_notes(report)]
     more = [f"... and {len(noted) - most} more"] if len(noted) > most else []
-    return [*_columns([head, *rows]), *noted[:most], *more]
+    return [*columns([head, *rows]), *noted[:most], *more]
 
 
 def _host(host: Mapping[str, Any], words: Sequence[str]) -> tuple[str, ...]:
@@ -83,11 +85,6 @@ def _why(guest: Mapping[str, Any]) -> str:
     said = guest["evidence"][-1:] if guest["verdict"] == "degraded" else [differs["field"] for differs in guest["differs"]]
     needs = f" (needs {guest['needs']})" if guest["needs"] not in (None, "none") else ""
     return f": {', '.join(said)}{needs}" if said else needs
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
 class FilterModule:

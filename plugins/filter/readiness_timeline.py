@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
+from ansible_collections.stubdom.xen.plugins.plugin_utils.lines import fitted, one_line
 
 DOCUMENTATION = r"""
 name: readiness_timeline
@@ -57,11 +57,9 @@ _value:
   elements: str
 """
 
-CUT = "…"
 BAR = 8  # columns; with the longest name and path of a Linux stubdomain's chain a line has about 100
 EIGHTHS = " ▏▎▍▌▋▊▉"
 FULL = "█"
-LONGEST = 1000  # characters of one foreign text that are looked at
 ENDS = {"running": "unpaused: the guest runs", "paused": "held: the guest is ready and paused"}
 
 
@@ -71,7 +69,7 @@ def readiness_timeline(result: Mapping[str, Any], width: int = 108) -> list[str]
         raise AnsibleFilterError("readiness_timeline: wanted the result of stubdom.xen.guest or an item of guest_info's guests")
     guest, links = result.get("guest", result), result["readiness"]
     lines = [_head(guest), *_table([_cells(link, _longest(links)) for link in links]), _end(guest, links)]
-    return [_fitted(line, width) for line in lines]
+    return [fitted(line, width) for line in lines]
 
 
 def _is_result(result: Any) -> bool:
@@ -88,9 +86,9 @@ def drawn(seconds: float, longest: float) -> str:
 def _head(guest: Mapping[str, Any]) -> str:
     name = guest.get("name") or (guest.get("spec") or {}).get("name")
     stubdom, domid = guest.get("stubdom"), guest.get("domid")
-    where = f", device model in stubdomain {_clean(stubdom.get('domid'))}" if stubdom else ""
-    where += "".join(f", TPM in domain {_clean(tpm.get('domid'))}" for tpm in guest.get("vtpm") or ())
-    return f"{_clean(name)} ({f'domid {_clean(domid)}' if domid is not None else 'no domain'}){where}"
+    where = f", device model in stubdomain {one_line(stubdom.get('domid'))}" if stubdom else ""
+    where += "".join(f", TPM in domain {one_line(tpm.get('domid'))}" for tpm in guest.get("vtpm") or ())
+    return f"{one_line(name)} ({f'domid {one_line(domid)}' if domid is not None else 'no domain'}){where}"
 
 
 def _longest(links: Sequence[Mapping[str, Any]]) -> float:
@@ -101,16 +99,16 @@ def _cells(link: Mapping[str, Any], longest: float) -> tuple[str, ...]:
     """Name, domain, bar, seconds, path and value of a link."""
     after = link.get("after_s")
     picture = ("", "") if after is None else (drawn(float(after), longest), f"{float(after):.1f} s")
-    return _clean(link.get("link")), f"domain {_clean(link.get('domain'))}", *picture, _said(link)
+    return one_line(link.get("link")), f"domain {one_line(link.get('domain'))}", *picture, _said(link)
 
 
 def _said(link: Mapping[str, Any]) -> str:
     value, want = link.get("value"), link.get("want")
-    shown = f"{_clean(link.get('path'))} = {'(nothing)' if value is None else _clean(value)}"
+    shown = f"{one_line(link.get('path'))} = {'(nothing)' if value is None else one_line(value)}"
     right = value is not None and (want == "*" or str(value) in str(want).split(" or "))
     if right:  # a node may say what it should and be another domain's, or one that is dead
         return shown if link.get("holds", True) else f"{shown}, not believed"
-    return f"{shown}, wanted {'any value' if want == '*' else _clean(want)}"
+    return f"{shown}, wanted {'any value' if want == '*' else one_line(want)}"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -129,16 +127,7 @@ def _end(guest: Mapping[str, Any], links: Sequence[Mapping[str, Any]]) -> str:
     """What the gate did. A guest may have no links, such as one without a device model."""
     why = "" if links else " (its chain has no links)"
     state = guest.get("state")
-    return f"  {ENDS.get(str(state), f'the guest is {_clean(state)}')}{why}"
-
-
-def _clean(foreign: Any) -> str:
-    """Foreign text on one line, nothing in it that a terminal would act on."""
-    return printable(str(foreign), LONGEST).replace("\n", " ").replace("\t", " ")
-
-
-def _fitted(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 1] + CUT
+    return f"  {ENDS.get(str(state), f'the guest is {one_line(state)}')}{why}"
 
 
 class FilterModule:

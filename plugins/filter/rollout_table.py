@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.stubdom.xen.plugins.filter.rollout_state import hosts_of
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
+from ansible_collections.stubdom.xen.plugins.plugin_utils.lines import columns, fitted, one_line
 
 DOCUMENTATION = r"""
 name: rollout_table
@@ -46,35 +46,26 @@ _value:
   elements: str
 """
 
-CUT = "…"
 HEAD = ("wave", "host", "guests (v: goes down, >: then)", "state", "why")
-LONGEST = 1000  # characters of one foreign text that are looked at
 
 
 def rollout_table(known: Mapping[str, Any], width: int = 108) -> list[str]:
     """The lines, a head first. Raises AnsibleFilterError."""
     records = sorted(hosts_of("rollout_table", known).items(), key=lambda item: int(item[1]["wave"]))
     rows = [HEAD, *(_cells(host, record) for host, record in records)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    lines = ["  ".join(cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip() for row in rows]
-    return [line if len(line) <= width else line[: width - 1] + CUT for line in lines]
+    return [fitted(line, width) for line in columns(rows)]
 
 
 def _cells(host: str, record: Mapping[str, Any]) -> tuple[str, ...]:
     wave = f"{record['wave']}{' canary' if record.get('canary') else ''}"
     why = record.get("why")
-    return wave, _clean(host), _guests(record.get("turns") or ()), _clean(record["state"]), _clean(why) if why else ""
+    return wave, one_line(host), _guests(record.get("turns") or ()), one_line(record["state"]), one_line(why) if why else ""
 
 
 def _guests(turns: Sequence[Mapping[str, Any]]) -> str:
     """The guests of each turn; none where the host is only looked at again."""
-    said = [" ".join(f"{_clean(name)}{' v' if name in turn['falls'] else ''}" for name in turn["guests"]) for turn in turns]
+    said = [" ".join(f"{one_line(name)}{' v' if name in turn['falls'] else ''}" for name in turn["guests"]) for turn in turns]
     return " > ".join(said) or "-"
-
-
-def _clean(foreign: Any) -> str:
-    """Foreign text on one line, nothing in it that a terminal would act on."""
-    return printable(str(foreign), LONGEST).replace("\n", " ").replace("\t", " ")
 
 
 class FilterModule:
