@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+from simulated_host import SimulatedHost, TaskKilled
+
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge
 from ansible_collections.stubdom.xen.plugins.module_utils.survey import survey
@@ -59,6 +62,32 @@ def settle(host, guest, **options):
     assert (again["changed"], steps(again)) == (False, [])
     assert len(host.mutations()) == told
     return again
+
+
+def killed_at_each_command(guest, state):
+    """The task that brings the guest there is killed before each command of xl in turn, until there is none left.
+
+    Yields (moment, the host once the same task was run again), then holds that nothing is left to do.
+    """
+    asked = {"name": guest["name"]} if state == "absent" else guest
+    for moment in range(1, 60):
+        host = SimulatedHost()
+        task(host, guest, state="halted" if state == "running" else "running")
+        host.kill_task_at = len(host.commands) + moment
+        try:
+            task(host, asked, state=state)
+            break
+        except TaskKilled:
+            host.close()
+            host.locks.clear()
+        host.kill_task_at = None
+        task(host, asked, state=state)
+        yield moment, host
+        assert host.machine.unsafe == []
+        settle(host, asked, state=state)
+    else:
+        pytest.fail("there was always one command more")
+    assert moment > 5
 
 
 def by_hand(host, name, text, run=True):

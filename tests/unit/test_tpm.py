@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from simulated_host import Behaviour, SimulatedHost, TaskKilled
-from stories import PVH, STUBDOM, by_hand, failure, preview, settle, steps, task
+from simulated_host import Behaviour
+from stories import PVH, STUBDOM, by_hand, failure, killed_at_each_command, preview, settle, steps, task
 
 RUNS = "-b----"
 TPM = {"vtpm": [{"kind": "stubdom"}]}
@@ -214,25 +214,7 @@ def test_somebody_elses_guest_by_that_name_is_not_touched(host):
 
 
 @pytest.mark.parametrize("wanted", ["running", "halted", "absent"])
-def test_killed_before_any_command_and_run_again(host, wanted):
+def test_killed_before_any_command_and_run_again(wanted):
     """At each command of xl in turn, until there is none left: the same task again brings it about."""
-    task(host, GUEST, state="halted" if wanted == "running" else "running")
-    guest = {"name": "web"} if wanted == "absent" else GUEST
-    for moment in range(1, 60):
-        trial = SimulatedHost()
-        task(trial, GUEST, state="halted" if wanted == "running" else "running")
-        trial.kill_task_at = len(trial.commands) + moment
-        try:
-            task(trial, guest, state=wanted)
-            break
-        except TaskKilled:
-            trial.close()
-            trial.locks.clear()
-        trial.kill_task_at = None
-        task(trial, guest, state=wanted)
-        assert sorted(trial.domains()) == (["web", "web-vtpm"] if wanted == "running" else []), moment
-        assert trial.machine.unsafe == []
-        settle(trial, guest, state=wanted)
-    else:
-        pytest.fail("there was always one command more")
-    assert moment > 5
+    for moment, host in killed_at_each_command(GUEST, wanted):
+        assert sorted(host.domains()) == (["web", "web-vtpm"] if wanted == "running" else []), moment

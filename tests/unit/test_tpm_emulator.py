@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 from simulated_host import Behaviour, SimulatedHost, TaskKilled
-from stories import HVM, PVH, STUBDOM, failure, preview, settle, steps, surveyed, task
+from stories import HVM, PVH, STUBDOM, failure, killed_at_each_command, preview, settle, steps, surveyed, task
 
 from ansible_collections.stubdom.xen.plugins.module_utils import swtpm, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options
@@ -388,25 +388,8 @@ def test_another_qemu_is_asked_itself(host):
 
 
 @pytest.mark.parametrize("wanted", ["running", "halted", "absent"])
-def test_killed_before_any_command_and_run_again(host, wanted):
+def test_killed_before_any_command_and_run_again(wanted):
     """At each command of xl in turn, until there is none left: the same task again brings it about."""
-    guest = {"name": NAME} if wanted == "absent" else GUEST
-    for moment in range(1, 60):
-        trial = SimulatedHost()
-        task(trial, GUEST, state="halted" if wanted == "running" else "running")
-        trial.kill_task_at = len(trial.commands) + moment
-        try:
-            task(trial, guest, state=wanted)
-            break
-        except TaskKilled:
-            trial.close()
-            trial.locks.clear()
-        trial.kill_task_at = None
-        task(trial, guest, state=wanted)
-        assert sorted(trial.domains()) == ([NAME] if wanted == "running" else []), moment
-        assert sorted(trial.emulators.serving) == ([SOCKET] if wanted == "running" else []), moment
-        assert trial.machine.unsafe == []
-        settle(trial, guest, state=wanted)
-    else:
-        pytest.fail("there was always one command more")
-    assert moment > 5
+    for moment, host in killed_at_each_command(GUEST, wanted):
+        assert sorted(host.domains()) == ([NAME] if wanted == "running" else []), moment
+        assert sorted(host.emulators.serving) == ([SOCKET] if wanted == "running" else []), moment
