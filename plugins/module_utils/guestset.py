@@ -58,7 +58,8 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
     await _fits(host, members, decided, states)
     _approve(options.get("expect_plan"), decided)
     still = set(decided) if check_mode else _still(decided, ranks)
-    links = {} if check_mode else await links_of(host, [(states[n], getattr(decided[n], "wanted", None)) for n in sorted(still)])
+    quiet = [(states[n], d.wanted) for n, d in decided.items() if n in still and isinstance(d, Decision)]
+    links = {} if check_mode else await links_of(host, quiet)
     results = _at_once([m for m in members if m.name in still], states, decided, links)
     if not check_mode:
         _keep(host, decided)
