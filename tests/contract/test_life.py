@@ -65,7 +65,7 @@ def test_a_stubdom_guest_is_let_run_once_its_chain_holds(xen: Host) -> None:
     assert own["path"] == f"/local/domain/{stubdom}/device-model/{guest}/state"
     assert (own["domain"], own["value"]) == (stubdom, "running")
     assert all(link["after_s"] is not None for link in made["readiness"])
-    assert own["after_s"] > links["console-backend"]["after_s"], "dom0's QEMU for the consoles says running long before"
+    assert own["after_s"] >= links["console-backend"]["after_s"], "dom0's QEMU for the consoles says running before"
     assert xen.domains() == ["Domain-0", "chained", "chained-dm"]
     assert xen.sh("xl list chained | tail -n1").split()[4][2] != "p", "it runs"
 
