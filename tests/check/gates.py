@@ -3,11 +3,11 @@
 """What `make check` runs: the table of gates, and the loop that runs every one of them.
 
 A gate that fails shows its output at once; the others still run, so that one look shows all there is to mend. A gate
-that passes shows its last line; all that each of them said is in .cache/gates. The table at the end says what passed, and in
-how many seconds. Arguments are names of gates, to run only these; `--thorough` has ansible-test use every Python it can find, the contract tests include faults,
-the Molecule scenario run from an empty folder, the page of an audit looked at in a browser, the C code run under
-AddressSanitizer, and the contract tests run on the embedded host as well. That one takes half an hour of one core, so the
-others run beside it, and yield.
+that passes shows its last line; all that each of them said is in .cache/gates. The table at the end says what passed,
+and in how many seconds. Arguments are names of gates, to run only these; `--thorough` has ansible-test use every Python
+it can find, the contract tests include faults, the Molecule scenario run from an empty folder, the page of an audit
+looked at in a browser, the C code run under AddressSanitizer, and the contract tests run on the embedded host as well.
+That one takes half an hour of one core, so the others run beside it.
 """
 
 from __future__ import annotations
