@@ -6,8 +6,8 @@ A gate that fails shows its output at once; the others still run, so that one lo
 that passes shows its last line. The table at the end says what passed, and in how many seconds. Arguments are names of
 gates, to run only these; `--thorough` has ansible-test use every Python it can find, the contract tests include faults,
 the Molecule scenario run from an empty folder, the page of an audit looked at in a browser, the C code run under
-AddressSanitizer, and the contract tests run on the embedded host as well. That one takes half an hour of one core, so the
-others run beside it, and yield.
+AddressSanitizer, what reads foreign text fuzzed, and the contract tests run on the embedded host as well. That one takes
+half an hour of one core, so the others run beside it, and yield.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ SLOW_GATES = (
     Gate("molecule", ("python", "tests/check/molecule.py")),
     Gate("browser", ("pytest", "tests/browser")),
     Gate("sanitize", ("tests/check/sanitize.sh",)),
+    Gate("fuzz", ("python", "tests/fuzz", "--seconds", "25")),
     Gate("embedded", ("pytest", "-v", "--durations=10", "tests/contract", "--kind", "embedded"), beside=True),
 )
 
