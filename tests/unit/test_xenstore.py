@@ -770,3 +770,16 @@ def test_no_bytes_make_the_parser_fail_but_an_absurd_length(garbage):
         assert "announced" in str(error)
     else:
         assert sum(HEADER.size + one.size for one in packets) + len(inbox) == len(garbage)
+
+
+def test_a_host_without_pyxs_is_told_what_to_install():
+    """In a Python of its own, in which it cannot be imported."""
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}; sys.modules['pyxs'] = None\n"
+        "from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError\n"
+        "from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore\n"
+        "try: Xenstore()\nexcept XenError as error: print(error.code, error.hint)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    code, _blank, hint = told.partition(" ")
+    assert code == "pyxs_missing" and "python3-pyxs" in hint
