@@ -43,6 +43,15 @@ def check(guest: Guest) -> None:
             raise invalid(found[0], found[1], wanted, hint)
 
 
+def check_name(name: str) -> None:
+    """Raises XenError(invalid_input) for a name that would lead out of the directories in which guests have their files.
+
+    Guests of others may have names that ours may not.
+    """
+    if "/" in name or "\0" in name or name in ("", ".", ".."):
+        raise invalid("name", name, "a guest's name, which is no path")
+
+
 def _when(option: str, bad: Callable[[Guest, Any], Any]) -> Judge:
     """A rule on one option, asked only when the option is given."""
 

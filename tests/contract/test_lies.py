@@ -23,6 +23,7 @@ pytestmark = pytest.mark.only("simulated")
 TEMPLATE, WOULD_BE = "{{ 7 * 191 }}", "1337"
 NASTY = f"{TEMPLATE}\x1b[2J\x1b]0;root\x07\u202e\n- hosts: all\n  x: !unsafe &a [*a]\n"
 SHOWN = NASTY.replace("\x1b", "\ufffd").replace("\x07", "\ufffd").replace("\u202e", "\ufffd")
+NODES = "xenstore-ls -f -p | grep -v -e /memory/ -e /meminfo"
 AS_DOMAINS = """import json, sys
 sys.path.insert(0, "/usr/lib/xen-simulation")
 from stores import connect
@@ -57,13 +58,6 @@ def crowd(xen: Host, guest: dict[str, Any]) -> Iterator[tuple[Host, dict[str, in
     cleared(xen)
 
 
-def known(host: Host) -> Any:
-    """All that is told of the guests, as those who watch them and those who change them see it."""
-    told = host.module("guest_info")["guests"]
-    watched = host.sh("cat /dev/null; true") and None
-    return told, watched
-
-
 # --- what is worth a lie, nobody may write
 
 
@@ -93,13 +87,13 @@ def test_nobody_writes_where_others_believe_him(crowd: tuple[Host, dict[str, int
         *((stubdom, path) for path in (*its_own, f"{model}/target", *of_its_model[4:], *of_the_tools, *of_the_other)),
         *((stubdom, path) for path in for_the_other),
     ]
-    before = (xen.module("guest_info"), xen.sh("xenstore-ls -f -p | grep -v -e /memory/ -e /meminfo"))
+    before = (xen.module("guest_info")["guests"], xen.sh(NODES))
     told = as_domains(xen, [(who, "write", path, "running") for who, path in tries])
     told += as_domains(xen, [(who, "rm", path) for who, path in tries])
     told += as_domains(xen, [(who, "chmod", path, [("b", who)]) for who, path in tries])
     assert {what for what in zip(tries * 3, told) if what[1] not in ("EACCES", "EPERM", "ENOENT", None)} == set()
     assert told[: len(tries)] == ["EACCES"] * len(tries)
-    assert (xen.module("guest_info"), xen.sh("xenstore-ls -f -p | grep -v -e /memory/ -e /meminfo")) == before
+    assert (xen.module("guest_info")["guests"], xen.sh(NODES)) == before
 
 
 # --- what a domain may write, and nobody believes
@@ -117,18 +111,18 @@ def test_what_a_guest_may_write_nobody_believes(crowd: tuple[Host, dict[str, int
         (f"{front}/virtual-device", NASTY), (f"{vif}/mac", NASTY), (f"{vif}/handle", NASTY), (f"{vif}/ip", NASTY),
         (f"{home}/data/stubdom-error", NASTY), (f"{home}/data/vtpm-state", "running"), (f"{home}/data/stubdom-save", "1"),
         (f"{home}/attr/vif/0/ipv4/0", NASTY), (f"{home}/attr/eth0/ip", "$(reboot)"), (f"{home}/attr/vif/0/ipv6/0", "::1"),
-        (f"{home}/drivers/0", NASTY), (f"{home}/error/device/vbd/51712/error", NASTY), (f"{home}/control/feature-poweroff", NASTY),
-        (f"{home}/data/{'x' * 200}", "x" * 1900),
+        (f"{home}/drivers/0", NASTY), (f"{home}/error/device/vbd/51712/error", NASTY),
+        (f"{home}/control/feature-poweroff", NASTY), (f"{home}/data/{'x' * 200}", "x" * 1900),
     ]  # fmt: skip
     told = as_domains(xen, [(web, "write", path, value) for path, value in lies])
     assert told == [None] * len(lies), "a lie that cannot be told is no test"
     seen = xen.module("guest_info", names=["web", "other"])
-    assert _without_times(seen) == _without_times(before)
+    assert seen["guests"] == before["guests"]
     assert not xen.guest(**asked)["changed"]
     assert xen.module("guest_ready", name="web")["ready"]
     told = as_domains(xen, [(web, "rm", f"{home}/device/vif/0"), (web, "rm", front)])
     assert told == [None, None]
-    assert _without_times(xen.module("guest_info", names=["web", "other"])) == _without_times(before)
+    assert xen.module("guest_info", names=["web", "other"])["guests"] == before["guests"]
     assert not xen.guest(**asked)["changed"]
     # and a stubdomain's of itself, once its guest runs
     model = f"/local/domain/{stubdom}"
@@ -139,10 +133,6 @@ def test_what_a_guest_may_write_nobody_believes(crowd: tuple[Host, dict[str, int
     [link] = [link for link in lame["guests"][0]["readiness"] if link["link"] == "device-model"]
     assert (link["value"], link["holds"]) == (SHOWN, False)
     assert as_domains(xen, [(stubdom, "write", f"{model}/device-model/{web}/state", "running")]) == [None]
-
-
-def _without_times(told: dict[str, Any]) -> Any:
-    return told["guests"]
 
 
 # --- what is shown of it

@@ -192,7 +192,12 @@ def test_what_is_held_there_is_let_run_by_its_move_alone(pair):
 
 @pytest.mark.parametrize(
     ("key", "lie"),
-    [("uuid", "/../../../../etc/cron.d/x"), ("uuid", ""), ("text", 'name = "db"\nkernel = "/k"\n'), ("made_of", 'name = "../db"\n')],
+    [
+        ("uuid", "/../../../../etc/cron.d/x"),
+        ("uuid", ""),
+        ("text", 'name = "db"\nkernel = "/k"\n'),
+        ("made_of", 'name = "../db"\n'),
+    ],
 )
 def test_a_host_that_says_of_a_guest_what_is_not_of_it_is_not_believed(pair, key, lie):
     made(pair, PVH)
