@@ -58,6 +58,26 @@ def crowd(xen: Host, guest: dict[str, Any]) -> Iterator[tuple[Host, dict[str, in
     cleared(xen)
 
 
+# --- what is shown of it
+
+
+def test_what_a_stubdomain_writes_is_shown_and_is_nothing_else(empty: Host, guest: dict[str, Any], tmp_path: Path) -> None:
+    """On the operator's terminal, and in a playbook that does something with it. (First of all: `crowd` has a guest `web`.)"""
+    behave(empty, stubdom={"value": NASTY})
+    task = {"stubdom.xen.guest": {**guest, "ready": {"timeout": 3, "retries": 0}}, "register": "web", "ignore_errors": True}
+    show = {"ansible.builtin.debug": {"msg": "{{ web.msg }} {{ web.evidence.observed }} {{ web.evidence.links }}"}}
+    book = tmp_path / "play.yml"
+    book.write_text(json.dumps([{"hosts": empty.name, "gather_facts": False, "tasks": [task, show]}]), encoding="utf-8")
+    for more in ({}, {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}):
+        argv = [str(BIN / "ansible-playbook"), "-vvv", "-i", str(empty.inventory), str(book)]
+        done = subprocess.run(argv, env={**ENV, **more}, capture_output=True, text=True, timeout=LIMIT, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0 and "readiness_timeout" in said, said
+        assert TEMPLATE in said and WOULD_BE not in said
+        assert [character for character in "\x1b\x07\u202e" if character in said] == []
+    assert empty.domains() == ["Domain-0"]
+
+
 # --- what is worth a lie, nobody may write
 
 
@@ -133,23 +153,3 @@ def test_what_a_guest_may_write_nobody_believes(crowd: tuple[Host, dict[str, int
     [link] = [link for link in lame["guests"][0]["readiness"] if link["link"] == "device-model"]
     assert (link["value"], link["holds"]) == (SHOWN, False)
     assert as_domains(xen, [(stubdom, "write", f"{model}/device-model/{web}/state", "running")]) == [None]
-
-
-# --- what is shown of it
-
-
-def test_what_a_stubdomain_writes_is_shown_and_is_nothing_else(empty: Host, guest: dict[str, Any], tmp_path: Path) -> None:
-    """On the operator's terminal, and in a playbook that does something with it."""
-    behave(empty, stubdom={"value": NASTY})
-    task = {"stubdom.xen.guest": {**guest, "ready": {"timeout": 3, "retries": 0}}, "register": "web", "ignore_errors": True}
-    show = {"ansible.builtin.debug": {"msg": "{{ web.msg }} {{ web.evidence.observed }} {{ web.evidence.links }}"}}
-    book = tmp_path / "play.yml"
-    book.write_text(json.dumps([{"hosts": empty.name, "gather_facts": False, "tasks": [task, show]}]), encoding="utf-8")
-    for more in ({}, {"ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml"}):
-        argv = [str(BIN / "ansible-playbook"), "-vvv", "-i", str(empty.inventory), str(book)]
-        done = subprocess.run(argv, env={**ENV, **more}, capture_output=True, text=True, timeout=LIMIT, check=False)
-        said = done.stdout + done.stderr
-        assert done.returncode == 0 and "readiness_timeout" in said, said
-        assert TEMPLATE in said and WOULD_BE not in said
-        assert [character for character in "\x1b\x07\u202e" if character in said] == []
-    assert empty.domains() == ["Domain-0"]
