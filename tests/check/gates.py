@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENV_BIN = ROOT / ".venv" / "bin"
 YIELDS = 10  # the nice value of what runs beside the embedded host
-LIMIT_S = 3600  # against hanging, no judgement of speed
+LIMIT_S = 4500  # against hanging, no judgement of speed
 
 
 @dataclass(frozen=True)
