@@ -17,6 +17,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.stubdom.xen.plugins.module_utils.arguments import MIGRATE
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import UUID
 from ansible_collections.stubdom.xen.plugins.module_utils.transit import Move, file_of
 from ansible_collections.stubdom.xen.plugins.plugin_utils.elsewhere import Elsewhere
 from ansible_collections.stubdom.xen.plugins.plugin_utils.handover import SOURCE, TARGET, StepFailed, Unreachable, Wish, move
@@ -50,7 +51,10 @@ class TwoHosts:
         return result
 
     def carry(self, file: Mapping[str, Any], identity: str) -> None:
-        """By way of the controller, in a directory that only this user can read."""
+        """By way of the controller, in a directory that only this user can read. identity: as a host says, who may lie."""
+        if not UUID.match(identity):
+            msg, hint = f"{identity!r} is no UUID, and no part of a file's name", "are these hosts what they were?"
+            raise StepFailed(None, "carry", {"code": "cannot_move", "msg": msg, "evidence": {"uuid": identity}, "hint": hint})
         to = file_of(Move(self.options["name"], described={"uuid": identity}), file["kind"])
         if any(side.becomes for side in self.sides.values()):
             msg, hint = "files are fetched and put as the user who logs in, who is not root", "log in as root on both hosts"

@@ -301,7 +301,9 @@ options:
         description: Whether the first free display number is taken.
         type: bool
       password:
-        description: The password; never shown in results, and the guest's file is readable by root alone. No commas.
+        description: >-
+          The password; never shown in results, and the guest's file is readable by root alone. No commas. The mask that a
+          result has in its place is refused.
         type: str
       keymap:
         description: The keyboard's layout, such as V(de).
@@ -417,7 +419,9 @@ options:
         description: The display number.
         type: int
       password:
-        description: The password; never shown in results, and the guest's file is readable by root alone.
+        description: >-
+          The password; never shown in results, and the guest's file is readable by root alone. The mask that a result has in
+          its place is refused; left out, what the guest has stays.
         type: str
   on_poweroff:
     description: What becomes of the domain when the guest shuts itself down.
@@ -438,6 +442,7 @@ options:
     description:
       - Any other key of xl.cfg with its value. A key given as null is taken out again.
       - xl ignores keys that it does not know, so a typing error here goes unnoticed.
+      - What a key with C(passw) in its name holds is a password, as is what follows C(passwd=) in a text, and is shown nowhere.
     type: dict
   disruption:
     description:

@@ -27,7 +27,8 @@ description:
     makes up others each time.
   - O(stubdom.xen.guest#module:autostart) and what a task may do, such as O(stubdom.xen.guest#module:state), have no key in
     an xl.cfg and are left out.
-  - A password is in the text as it is in the options; those that M(stubdom.xen.guest_info) returns have it masked.
+  - A password is in the text as it is in the options. Those that M(stubdom.xen.guest_info) returns have it masked, and are
+    refused, as the mask would become the password.
   - Options that M(stubdom.xen.guest) would refuse are refused.
 positional: _input
 options:
@@ -43,7 +44,7 @@ EXAMPLES = r"""
   stubdom.xen.guest_info:
   register: found
 
-- name: Keep a file of each on this machine
+- name: Keep a file of each on this machine (none of these guests has a password)
   ansible.builtin.copy:
     content: "{{ item.spec | stubdom.xen.to_xl_cfg }}"
     dest: "{{ inventory_hostname }}-{{ item.name }}.cfg"

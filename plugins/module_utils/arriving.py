@@ -18,6 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import GONE, IN, note_of
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, auto_path, config_path, info, look, read_stored
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import UUID
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import KEPT, SAVE_DIR, place
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import BESIDE_MEMORY, admit_image
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size, vtpm_domain
@@ -41,6 +42,7 @@ async def accept(host: Any, move: Move) -> dict[str, Any]:
     """What this host is, for the way to be chosen. Changes nothing. Raises XenError for what keeps the guest from being here."""
     state, about = await look(host, move.name), await info(host)
     guest = xlcfg.read(move.described["text"])
+    _check_own(move, guest)
     _check_free(host, move, state)
     for guest_there in _guests(move, guest):
         facts = await admission.gather(host, guest_there)
@@ -55,6 +57,16 @@ async def accept(host: Any, move: Move) -> dict[str, Any]:
         "host": {"version": list(about.version), "hw_caps": about.raw.get("hw_caps", ""), "virt_caps": list(about.capabilities)},
         "cannot_restore": await _unrestorable(host, state, move, guest),
     }
+
+
+def _check_own(move: Move, guest: Guest) -> None:
+    """Raises XenError(cannot_move) for what is no description of this guest: the other host's word becomes files here."""
+    described = [guest, *(g for g in _guests(move, guest) if g is not guest)]
+    wrong = [g.name for g in described if g.name != move.name] + [u for u in [str(move.described["uuid"])] if not UUID.match(u)]
+    if wrong:
+        msg = f"guest {move.name}: what {move.other} says of it is not of this guest: {wrong[0]!r}"
+        hint = "is that host what it was? nothing was touched here"
+        raise XenError("cannot_move", msg, {"name": move.name, "said": wrong[0]}, hint)
 
 
 def _guests(move: Move, guest: Guest) -> Iterator[Guest]:

@@ -47,6 +47,13 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
+def _hex(text: str) -> int:
+    """A number as strtoul reads one with base 16, whole or not at all."""
+    if not re.match(r"(0x)?[0-9a-f]+\Z", text, re.A | re.I):
+        raise ValueError(text)
+    return int(text, 16)
+
+
 def _address(text: str) -> str:
     if not BDF.match(text):
         raise ValueError(text)
@@ -57,7 +64,7 @@ TEXT = Spelling(str, str)
 ADDRESS = Spelling(str, _address)
 COUNT = Spelling(str, _decimal)
 ANY_BASE = Spelling(str, number)
-HEX = Spelling(lambda value: f"{value:x}", lambda text: int(text, 16))
+HEX = Spelling(lambda value: f"{value:x}", _hex)
 FLAG = Spelling(lambda value: str(int(value)), lambda text: bool(_decimal(text)))
 # xl 4.5 (channel) and 4.18 (p9) end a value at an equals sign.
 NO_SIGN = re.compile(r"[^\s,=](?:[^,=\r\n]*[^\s,=])?\Z")

@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import secrets_in
 
 
 def _unforeseen(error: Exception) -> XenError:
@@ -27,8 +28,19 @@ def _places(error: Exception) -> Iterator[str]:
         trace = trace.tb_next
 
 
+def _hide(module: Any) -> None:
+    """Has Ansible mask the secrets of `extra_config` in all that the module tells: no specification can name its keys.
+
+    Ansible has logged the task's options by then: modules that take extra_config are made with no_log=True, which is about
+    the host's log alone.
+    """
+    for options in (module.params, *(module.params.get("guests") or ())):
+        module.no_log_values.update(filter(None, secrets_in(options.get("extra_config"))))
+
+
 def answer(module: Any, work: Callable[[XenHost], Coroutine[Any, Any, dict[str, Any]]]) -> None:
     """Runs ``work`` on this host and ends the module with what it returns, or with the XenError that it raised."""
+    _hide(module)
     host = XenHost(module)
     try:
         outcome = host.finish(work(host))

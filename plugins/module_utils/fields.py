@@ -10,6 +10,7 @@ the documentation all walk this table; nothing else knows a field by name.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -34,10 +35,19 @@ class Field(NamedTuple):
     secret: bool = False
 
 
+NUMBER = re.compile(r"\s*[+-]?(?:(0x[0-9a-f]+)|(0[0-7]*)|[1-9][0-9]*)\Z", re.ASCII | re.IGNORECASE)
+LONG_MAX = (1 << 63) - 1
+
+
 def number(text: Any) -> int:
-    """A number as libxlu reads one: strtol with base 0 (tools/libs/util/libxlu_cfg.c), so 010 is eight."""
-    text = str(text)
-    return int(text, 8) if len(text) > 1 and text.startswith("0") and text.isdigit() else int(text, 0)
+    """A number as libxlu reads one: strtol with base 0 (tools/libs/util/libxlu_cfg.c), so 010 is eight. Raises ValueError."""
+    match = NUMBER.match(str(text))
+    if match is None:
+        raise ValueError(text)
+    found = int(match[0], 16 if match[1] else (8 if match[2] else 10))
+    if not -LONG_MAX - 1 <= found <= LONG_MAX:
+        raise ValueError(text)
+    return found
 
 
 def _words(spellings: dict[str, str], json: Optional[dict[str, str]] = None) -> Kind:

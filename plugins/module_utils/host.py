@@ -26,7 +26,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import qmp, sockets, w
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.programs import Program
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Source
-from ansible_collections.stubdom.xen.plugins.module_utils.progress_file import ProgressFile, sweep
+from ansible_collections.stubdom.xen.plugins.module_utils.progress_file import ProgressFile, own, sweep
 from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome, Readable
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 
@@ -409,9 +409,7 @@ class XenHost:
         path = os.path.join(LOCK_DIR, name)
         with contextlib.ExitStack() as stack:
             with _writing(path):
-                os.makedirs(LOCK_DIR, mode=0o755, exist_ok=True)
-                # Without a buffer: what cannot be written is not tried again at its closing.
-                stream = stack.enter_context(open(path, "ab+", buffering=0))
+                stream = stack.enter_context(_lock_file(LOCK_DIR, name))
             if not await waiting.flocked(stream.fileno(), time.monotonic() + timeout):
                 raise _locked(stream, path)
             with _writing(path):
@@ -476,6 +474,17 @@ def _writing(path: str) -> Iterator[None]:
             {"path": path, "errno": errno.errorcode.get(error.errno or 0, "?")},
             "see `df` and `mount` on the host; what was there before is as it was",
         ) from error
+
+
+def _lock_file(directory: str, name: str) -> Any:
+    """The file, in a directory of root's own: /run/lock is everybody's to write to, and who is root would follow links there.
+
+    Without a buffer: what cannot be written is not tried again at its closing.
+    """
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    with own(directory) as fd:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        return os.fdopen(os.open(name, flags, 0o600, dir_fd=fd), "ab+", buffering=0)
 
 
 def _locked(stream: Any, path: str) -> XenError:

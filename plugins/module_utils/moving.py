@@ -14,6 +14,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import arriving, leavi
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import MOVES_DIR, note_of
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import look
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_name
 from ansible_collections.stubdom.xen.plugins.module_utils.transit import Move, besides, move_of
 
 Step = Callable[[Any, Move], Awaitable[dict[str, Any]]]
@@ -42,6 +43,7 @@ async def handover(host: Any, options: Mapping[str, Any], check_mode: bool) -> d
     name, step = str(options["name"]), str(options["step"])
     if step == "list":
         return {"changed": False, "told": {"notes": notes(host)}}
+    check_name(name)
     if step in LOOKS:
         await _settled(host, name)
         return {"changed": False, "told": await LOOKS[step](host, move_of(host, options)), "seen": await seen(host, name)}

@@ -357,7 +357,9 @@ def _leans(config: Optional[Mapping[str, Any]]) -> bool:
 
 
 def read_stored(host: Any, name: str) -> Optional[Stored]:
-    """The guest's file, None where there is none."""
+    """The guest's file, None where there is none. A domain of others may be called like a path: it has none."""
+    if "/" in name:
+        return None
     path, text = config_path(name), ""
     guest: Optional[Guest] = None
     with contextlib.suppress(XenError):

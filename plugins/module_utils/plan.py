@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -19,12 +18,11 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import refuse
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, Guest, invalid, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, SECRET_PART, Guest, invalid, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import Wish, is_one, names_own, wish_of
 
-SECRET_PART = re.compile(r"(passwd=)[^,]*")  # in values such as vfb = ["vnc=1,vncpasswd=..."]
 START = ("create", "await", "unpause")
 RESTORE = ("restore", "await", "spend", "unpause", "tidy")
 

@@ -64,7 +64,7 @@ class ProgressFile:
             return
         # The reader has /proc/uptime beside it, which is this clock: what has passed since needs no other in common.
         at, self._began = time.clock_gettime(time.CLOCK_BOOTTIME), True
-        with _own(self._directory, make=True) as directory:
+        with own(self._directory, make=True) as directory:
             _replace(directory, self._name, json.dumps({**told.shown(now), "at": at}))
         self._last = told
 
@@ -72,7 +72,7 @@ class ProgressFile:
         """Nothing is told any more, and nothing is left."""
         name, self._name = self._name, None
         if name is not None and self._began:
-            with contextlib.suppress(OSError), _own(self._directory) as directory:
+            with contextlib.suppress(OSError), own(self._directory) as directory:
                 for each in (name, f".{name}"):
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(each, dir_fd=directory)
@@ -81,16 +81,16 @@ class ProgressFile:
 
 def sweep(directory: str = DIRECTORY) -> None:
     """Removes what killed tasks have left."""
-    with contextlib.suppress(OSError), _own(directory) as own:
-        for name in os.listdir(own):
+    with contextlib.suppress(OSError), own(directory) as mine:
+        for name in os.listdir(mine):
             of = NAME.match(name)
             if of and _begun(int(of[1])) != int(of[2]):
-                os.unlink(name, dir_fd=own)
+                os.unlink(name, dir_fd=mine)
         os.rmdir(directory)
 
 
 @contextlib.contextmanager
-def _own(path: str, make: bool = False) -> Iterator[int]:
+def own(path: str, make: bool = False) -> Iterator[int]:
     """A descriptor of the directory, if nobody else can put anything into it. Raises OSError."""
     if make:
         with contextlib.suppress(FileExistsError):

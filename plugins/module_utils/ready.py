@@ -21,6 +21,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import LOG_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import stubdom_of
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_name
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
 
@@ -39,6 +40,7 @@ NO_GUEST = {
 async def await_ready(host: Any, options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """The result of module guest_ready. In check mode it looks once and lets nothing run. Raises XenError."""
     name, deadline = str(options["name"]), host.now() + _timeout(options)
+    check_name(name)
     state = await look(host, name, ask=False)
     if check_mode:
         return _previewed(state, await _proven_now(host, state), options)

@@ -13,7 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import LISTS_TOO, MODELLED
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import BDF, EMULATOR, IDENTITY, Guest, UsbController, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
+    BDF,
+    EMULATOR,
+    IDENTITY,
+    MASK,
+    Guest,
+    UsbController,
+    invalid,
+    masked_at,
+    to_options,
+)
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.I)
@@ -31,6 +41,15 @@ def check(guest: Guest) -> None:
         found = judge(guest)
         if found is not None:
             raise invalid(found[0], found[1], wanted, hint)
+
+
+def check_name(name: str) -> None:
+    """Raises XenError(invalid_input) for a name that would lead out of the directories in which guests have their files.
+
+    Guests of others may have names that ours may not.
+    """
+    if "/" in name or "\0" in name or name in ("", ".", ".."):
+        raise invalid("name", name, "a guest's name, which is no path")
 
 
 def _when(option: str, bad: Callable[[Guest, Any], Any]) -> Judge:
@@ -179,6 +198,12 @@ def _list_alone(guest: Guest, key: str) -> bool:
 def _extra_key(guest: Guest) -> Optional[tuple[str, Any]]:
     bad = [key for key in guest.extra_config if not re.match(r"[a-z][._0-9a-z]*\Z", str(key))]
     return (f"extra_config.{bad[0]}", guest.extra_config[bad[0]]) if bad else None
+
+
+def _masked(guest: Guest) -> Optional[tuple[str, Any]]:
+    """What a result has in the place of a secret, given back as if it were one: it would become the guest's password."""
+    place = masked_at(to_options(guest))
+    return None if place is None else (place, MASK)
 
 
 UNSERVED = "no QEMU in dom0 serves a guest whose device model is in a stubdomain"
@@ -390,6 +415,11 @@ RULES: list[Rule] = [
         "the CRB interface is of TPM 2.0",
     ),
     (_each("vtpm", "uuid", _unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
+    (
+        _masked,
+        "the secret itself, of which this is the mask in a result",
+        "leave it out, and what the guest has stays (a list of devices is left out as a whole); or give the password",
+    ),
     (_extra_key, "a key of xl.cfg: lower-case letters, digits, dots and underscores", None),
     (_extra_owned, "a key that has no option of its own", "use the option: docs/fields.md says which"),
 ]

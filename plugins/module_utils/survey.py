@@ -15,6 +15,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, links_of, listed, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_name
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, names_of
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import to_options
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import guest_served, is_one
@@ -22,6 +23,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import guest_serv
 
 async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
     """The guests called ``names`` (None: all there are), and the domains that serve nothing. Raises XenError."""
+    for name in names or ():
+        check_name(name)
     domains = await listed(host)
     stubdoms = _stubdoms(host, domains)
     wanted = sorted(set(names)) if names else sorted(_all_names(host, domains, set(stubdoms)))

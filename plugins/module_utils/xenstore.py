@@ -23,7 +23,9 @@ from typing import Any, NamedTuple
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.xswire import (
+    PERMISSION,
     PYXS_IMPORT_ERROR,
+    REPLY_MAX,
     Request,
     encoded,
     error_name,
@@ -215,6 +217,8 @@ class Xenstore:
                 listing = generation = b""
                 continue
             listing, generation = listing + part, seen
+            if len(listing) > REPLY_MAX:
+                raise self._lost(f"a listing of more than {REPLY_MAX} bytes came")
             if listing == b"\0" or listing.endswith(b"\0\0"):  # an empty name ends the last part
                 return names(listing)
         raise refused("DIRECTORY_PART", path, "EAGAIN", "the directory kept changing while it was listed")
@@ -361,7 +365,10 @@ def _node(path: str, read: Any, perms: Any) -> Node:
 
 def _perms(path: str, reply: Any) -> list[tuple[str, int]] | None:
     payload = payload_of("GET_PERMS", path, reply)
-    return None if payload is None else [(entry[0], int(entry[1:])) for entry in names(payload)]
+    entries = [] if payload is None else names(payload)
+    if not all(map(PERMISSION.fullmatch, entries)):
+        raise refused("GET_PERMS", path, "EIO", "its answer is no list of permissions")
+    return None if payload is None else [(entry[0], int(entry[1:])) for entry in entries]
 
 
 def places(environ: Mapping[str, str]) -> list[str]:

@@ -27,12 +27,22 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import (
     number,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic, from_options, invalid, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
+    MASK,
+    Disk,
+    Guest,
+    Nic,
+    from_options,
+    invalid,
+    is_secret,
+    to_options,
+)
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import spelled, taken
 
 MARK = "# Managed by stubdom.xen"
 ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v", "\r": "\\r"}
 UNESCAPES = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "r": "\r"}
+DEEPEST = 50  # lists within lists: xl's parser has a limit too, and no key takes more than one
 TOKEN = re.compile(
     r"""(?P<space>[ \t]+|\#[^\n]*(?=\n))|(?P<end>\n|;)|(?P<name>[a-z][._0-9a-z]*)|(?P<number>[0-9][0-9a-fx]*)
       |(?P<string>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')|(?P<sign>\+=|=)|(?P<mark>[\[\],])""",
@@ -148,9 +158,18 @@ class Token(NamedTuple):
 def parse(text: str) -> dict[str, Any]:
     """The assignments of an xl.cfg text: strings as str, numbers as their text (class Number), lists as list.
 
-    Raises XenError(cfg_syntax) with the line, where xl would refuse it too.
+    Raises XenError(cfg_syntax) with the line, where xl would refuse it too; what stands on the line of a password is not told.
     """
-    tokens = list(_tokens(text))
+    try:
+        return _assigned(list(_tokens(text)))
+    except XenError as error:
+        line, seen = error.evidence["line"], error.evidence["text"]
+        if seen != MASK and is_secret(text.split("\n")[line - 1] + seen):
+            raise _syntax(line, MASK) from None
+        raise
+
+
+def _assigned(tokens: list[Token]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     at = 0
     while at < len(tokens):
@@ -193,7 +212,7 @@ def _expect(tokens: list[Token], at: int, kind: str) -> str:
     return tokens[at].text
 
 
-def _read_value(tokens: list[Token], at: int) -> tuple[Any, int]:
+def _read_value(tokens: list[Token], at: int, depth: int = 0) -> tuple[Any, int]:
     if at >= len(tokens):
         raise _syntax(tokens[-1].line, "end of file")
     token = tokens[at]
@@ -201,16 +220,16 @@ def _read_value(tokens: list[Token], at: int) -> tuple[Any, int]:
         return Number(token.text), at + 1
     if token.kind == "string":
         return _unquote(token), at + 1
-    if token.text == "[":
-        return _read_list(tokens, at + 1)
+    if token.text == "[" and depth < DEEPEST:
+        return _read_list(tokens, at + 1, depth + 1)
     raise _syntax(token.line, token.text)
 
 
-def _read_list(tokens: list[Token], at: int) -> tuple[list[Any], int]:
+def _read_list(tokens: list[Token], at: int, depth: int) -> tuple[list[Any], int]:
     items: list[Any] = []
     at = _skip_newlines(tokens, at)
     while at < len(tokens) and tokens[at].text != "]":
-        value, at = _read_value(tokens, at)
+        value, at = _read_value(tokens, at, depth)
         items.append(value)
         at = _skip_newlines(tokens, at)
         if at < len(tokens) and tokens[at].text == ",":

@@ -32,6 +32,8 @@ LATER_OPS = {"DIRECTORY_PART": 22}  # Xen 4.9
 # Absolute only: to a socket client a relative path means domain 0's home, the wrong domain for most questions.
 PATH = re.compile(r"/|(?:@[A-Za-z]+|/[A-Za-z0-9_@-]+)(?:/[A-Za-z0-9_@-]+)*")
 
+PERMISSION = re.compile(r"[nrwb][0-9]{1,9}")
+
 _QUOTA = "a xenstore quota is used up: look for a domain with very many nodes or watches"
 _RIGHTS = "run this in the control domain (dom0) as root"
 HINTS = {"EACCES": _RIGHTS, "EPERM": _RIGHTS, "ENOSPC": _QUOTA, "EQUOTA": _QUOTA}  # EQUOTA: oxenstored's ENOSPC

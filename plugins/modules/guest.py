@@ -179,7 +179,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.execute import converg
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={**GUEST, **POLICY}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={**GUEST, **POLICY}, supports_check_mode=True, no_log=True)  # entry.py says why
     answer(module, lambda host: converge(host, module.params, module.check_mode))
 
 

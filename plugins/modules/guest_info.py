@@ -48,7 +48,12 @@ guests:
   elements: dict
   contains:
     name: {description: The guest's name, type: str, returned: always}
-    spec: {description: "Its description: its file's, else the running domain's", type: dict, returned: always}
+    spec:
+      description:
+        - Its description, as M(stubdom.xen.guest) takes it, with passwords masked; the file's, else the running domain's.
+        - A mask is refused as input, so take passwords out before; what is left out stays as it is.
+      type: dict
+      returned: always
     state:
       description:
         - V(absent), V(halted), V(running), V(paused), V(saved) (its memory is in a file), V(shutdown) (it shut itself down and

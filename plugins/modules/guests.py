@@ -153,7 +153,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.guestset import conver
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=GUESTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=GUESTS, supports_check_mode=True, no_log=True)  # entry.py says why
     answer(module, lambda host: converge_all(host, module.params, module.check_mode))
 
 

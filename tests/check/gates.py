@@ -4,10 +4,8 @@
 
 A gate that fails shows its output at once; the others still run, so that one look shows all there is to mend. A gate
 that passes shows its last line; all that each of them said is in .cache/gates. The table at the end says what passed,
-and in how many seconds. Arguments are names of gates, to run only these; `--thorough` has ansible-test use every Python
-it can find, the contract tests include faults, the Molecule scenario run from an empty folder, the page of an audit
-looked at in a browser, the C code run under AddressSanitizer, and the contract tests run on the embedded host as well.
-That one takes half an hour of one core, so the others run beside it.
+and in how many seconds. Arguments are names of gates, to run only these; `--thorough` adds what MORE and SLOW_GATES say.
+The contract tests on the embedded host take half an hour of one core, so the others run beside them.
 """
 
 from __future__ import annotations
@@ -76,6 +74,7 @@ SLOW_GATES = (
     Gate("molecule", ("python", "tests/check/molecule.py")),
     Gate("browser", ("pytest", "tests/browser")),
     Gate("sanitize", ("tests/check/sanitize.sh",)),
+    Gate("fuzz", ("python", "tests/fuzz", "--seconds", "25")),
     Gate("embedded", ("pytest", "-v", "--durations=10", "tests/contract", "--kind", "embedded"), beside=True),
 )
 

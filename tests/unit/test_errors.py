@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import CODES, XenError, printable
 
-PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "plugins"
+RUNS = ("unit", "contract")  # directories of tests in which the engine runs
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,31 @@ def test_every_code_in_use_is_in_the_table():
 
 def test_every_code_in_the_table_is_in_use():
     assert sorted(set(CODES) - {code for _where, code in raised_codes()}) == [], "nothing raises these"
+
+
+def seen_codes():
+    """(code, file:line) of each code that a test expects of a run: in an assertion, or in a table whose file asserts codes."""
+    for path in sorted(path for name in RUNS for path in (ROOT / "tests" / name).rglob("*.py") if path != Path(__file__)):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        asserts = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+        judges_codes = any(told_code(node) for assertion in asserts for node in ast.walk(assertion))
+        tables = [node for node in tree.body if isinstance(node, ast.Assign)] if judges_codes else []
+        tables += [mark for node in tree.body if judges_codes for mark in getattr(node, "decorator_list", ())]
+        for node in (node for found in (*asserts, *tables) for node in ast.walk(found)):
+            if isinstance(node, ast.Constant) and node.value in CODES:
+                yield node.value, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def told_code(node):
+    """Whether this is the code of a failure: error.code, result["code"], code_of(call)."""
+    named = isinstance(node, ast.Attribute) and node.attr == "code"
+    keyed = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value == "code"
+    return named or keyed or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "code_of")
+
+
+def test_every_code_comes_out_of_a_run_in_some_test():
+    """That each is documented, tests/unit/test_docs_tables.py holds."""
+    assert sorted(set(CODES) - {code for code, _where in seen_codes()}) == [], "no test sees a run end with these"
 
 
 def test_the_table_is_fit_for_the_documentation():

@@ -221,6 +221,35 @@ def test_a_lock_that_is_not_let_go_names_its_holder(host, tmp_path, monkeypatch)
     assert (locked.value.code, "the first" in locked.value.msg) == ("locked", True)
 
 
+LOCKS = {
+    "a link in the place of the file": lambda locks, mine: (locks / "web").symlink_to(mine),
+    "a directory that others may write to": lambda locks, _mine: locks.chmod(0o777),
+    "a link in the place of the directory": lambda locks, mine: (locks.rmdir(), locks.symlink_to(mine.parent)),
+    "a directory of somebody else's": lambda locks, _mine: os.chown(locks, 65534, 65534),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+@pytest.mark.parametrize("trap", LOCKS)
+def test_a_lock_that_somebody_has_laid_out_is_not_taken(host, tmp_path, monkeypatch, trap):
+    """/run/lock is everybody's to write to. Who is root there would empty the file that a link leads to."""
+    locks, mine = tmp_path / "locks", tmp_path / "mine" / "web"
+    for directory in (locks, mine.parent):
+        directory.mkdir()
+    mine.write_text("mine")
+    LOCKS[trap](locks, mine)
+    monkeypatch.setattr("ansible_collections.stubdom.xen.plugins.module_utils.host.LOCK_DIR", str(locks))
+
+    async def locks_it():
+        async with host.lock("web", "a task", MINUTE):
+            pass
+
+    with pytest.raises(XenError) as refused:
+        host.finish(locks_it())
+    assert (refused.value.code, refused.value.evidence["path"]) == ("file_not_written", f"{locks}/web")
+    assert mine.read_text() == "mine" and list(mine.parent.iterdir()) == [mine]
+
+
 WRITES = {
     "write_file": lambda host, place: host.write_file(f"{place}/web.cfg", "text"),
     "make_directory": lambda host, place: host.make_directory(f"{place}/cache"),

@@ -204,6 +204,52 @@ def test_what_is_held_there_is_let_run_by_its_move_alone(pair):
     assert (error.value.code, runs(pair.target, "web")) == ("moving", False)
 
 
+@pytest.mark.parametrize(
+    ("key", "lie"),
+    [
+        ("uuid", "/../../../../etc/cron.d/x"),
+        ("uuid", ""),
+        ("text", 'name = "db"\nkernel = "/k"\n'),
+        ("made_of", 'name = "../db"\n'),
+    ],
+)
+def test_a_host_that_says_of_a_guest_what_is_not_of_it_is_not_believed(pair, key, lie):
+    made(pair, PVH)
+    call, before = pair.call, pair.target.snapshot()
+
+    def with_a_lie(side, step, **options):
+        told = call(side, step, **options)
+        if step == "offer":
+            told["told"][key] = lie
+        return told
+
+    pair.call = with_a_lie
+    with pytest.raises(StepFailed) as failed:
+        pair.move("web")
+    assert (failed.value.result["code"], pair.target.snapshot()) == ("cannot_move", before)
+    assert_there(pair, PVH, SOURCE)
+
+
+@pytest.mark.parametrize("guest", [PVH, TPM], ids=["its memory", "its TPM"])
+def test_a_file_that_was_changed_on_the_way_is_not_taken(pair, guest):
+    made(pair, guest)
+    carry = pair.carry
+
+    def carry_another(file, identity):
+        pair.source.files[file["path"]], kept_as = "another", pair.source.files[file["path"]]
+        carry(file, identity)
+        pair.source.files[file["path"]] = kept_as
+
+    pair.carry = carry_another
+    with pytest.raises(StepFailed) as failed:
+        pair.move(guest["name"])
+    assert (failed.value.result["code"], failed.value.result["evidence"]["owner"]) == ("move_failed", SOURCE)
+    assert_there(pair, guest, SOURCE)
+    pair.carry = carry
+    pair.move(guest["name"])
+    assert_there(pair, guest, TARGET)
+
+
 def test_a_description_with_its_secrets_is_told_to_a_move_only(pair):
     made(pair, {**HVM, "vnc": {"enabled": True, "password": "open sesame"}})
     assert "open sesame" not in json.dumps(pair.call(SOURCE, "offer"))

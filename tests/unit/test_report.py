@@ -36,6 +36,7 @@ def test_no_secret_is_told(holder):
     changed = {**guest, **change}
     told += [preview(host, changed), task(host, changed), task(host, changed, disruption="recreate"), surveyed(host)]
     assert [secretive(result) for result in told] == [True] * len(told)
+    assert secretive(host.commands), "everybody on the host may read a command line"
     assert NEWER in host.files["/etc/xen/shop.cfg"]
     assert MASK in json.dumps(told[-1])
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is refused from the description alone: cases/refused.yml. Every refusal names the option and its value."""
+"""What is refused from the description alone: cases/refused.yml; and names. A refusal names the option and its value."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import pytest
 from generated import sensible_guests
 from hypothesis import given
 from simulated_host import SimulatedHost
-from stories import KINDS, failure
+from stories import KINDS, by_hand, failure, surveyed
 from tables import cases
 
 from ansible_collections.stubdom.xen.plugins.module_utils import rules
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.moving import handover
+from ansible_collections.stubdom.xen.plugins.module_utils.ready import await_ready
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options
+from ansible_collections.stubdom.xen.plugins.module_utils.survey import survey
 
 
 @pytest.mark.parametrize("case", cases("refused"))
@@ -58,3 +61,30 @@ def test_the_generated_guests_are_allowed(guest):
 
 def test_a_rule_is_asked_only_about_what_is_given():
     rules.check(Guest())
+
+
+ASK = {
+    "guest_info": lambda host, name: survey(host, [name]),
+    "guest_ready": lambda host, name: await_ready(host, {"name": name, "timeout": 9, "unpause": True}, False),
+    "guest_handover": lambda host, name: handover(host, {"name": name, "step": "prepare"}, False),
+}
+
+
+@pytest.mark.parametrize("asked", ASK)
+@pytest.mark.parametrize("name", ["../web", "/etc/passwd", "web/..", "..", ".", "", "web\0"])
+def test_a_name_that_is_a_path_is_no_guests(asked, name):
+    host = SimulatedHost()
+    before = host.snapshot()
+    with pytest.raises(XenError) as refused:
+        host.finish(ASK[asked](host, name))
+    assert (refused.value.code, refused.value.evidence["option"]) == ("invalid_input", "name")
+    assert (host.commands, host.snapshot()) == ([], before)
+
+
+def test_a_domain_of_others_that_is_called_like_a_path_has_no_file_of_ours():
+    host = SimulatedHost()
+    text = 'name = "../tmp/web"\ntype = "pvh"\nmemory = 64\nkernel = "/boot/vmlinuz"\n'
+    by_hand(host, "../tmp/web", text)
+    host.files["/etc/xen/../tmp/web.cfg"] = text.replace("pvh", "pv")
+    guest = next(guest for guest in surveyed(host)["guests"] if guest["name"] == "../tmp/web")
+    assert (guest["stored"], guest["live"]["type"]) == (None, "pvh")

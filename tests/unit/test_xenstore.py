@@ -357,6 +357,27 @@ def test_an_error_reply_names_operation_path_and_error(daemon, xs, op, call, nam
     assert xs.read("/a") == "still here"
 
 
+@pytest.mark.parametrize("perms", [b"n", b"x0", b"n-1", b"n\xd9\xa4", b"n 1", b"n1_0", b"n12345678901", b"OK"])
+def test_permissions_that_are_none_are_refused(daemon, xs, perms):
+    daemon.put("/a", b"v", perms=[b"n0", perms])
+    assert code_of(xs.perms, "/a") == code_of(xs.nodes, ["/a"]) == "xenstore_refused"
+    assert xs.read("/a") == "v"
+
+
+def test_a_listing_without_an_end_has_one(daemon, xs):
+    """In parts, none of which is the last."""
+    daemon.refusals["DIRECTORY"] = iter(["E2BIG"])
+    part = b"7\0" + b"name\0" * (REPLY_MAX // 10)
+    daemon.faults["DIRECTORY_PART"] = lambda running, fd, reply: running.send(fd, packet_like(reply, part))
+    assert code_of(xs.ls, "/") == "xenstore_lost"
+    assert daemon.seen.count("DIRECTORY_PART") == 3
+
+
+def packet_like(reply, payload):
+    op, rq_id, tx_id, _size = HEADER.unpack_from(reply)
+    return HEADER.pack(op, rq_id, tx_id, len(payload)) + payload
+
+
 @pytest.mark.parametrize(
     ("method", "args", "error"),
     [
@@ -749,3 +770,16 @@ def test_no_bytes_make_the_parser_fail_but_an_absurd_length(garbage):
         assert "announced" in str(error)
     else:
         assert sum(HEADER.size + one.size for one in packets) + len(inbox) == len(garbage)
+
+
+def test_a_host_without_pyxs_is_told_what_to_install():
+    """In a Python of its own, in which it cannot be imported."""
+    program = (
+        f"import sys; sys.path[:0] = {sys.path!r}; sys.modules['pyxs'] = None\n"
+        "from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError\n"
+        "from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore\n"
+        "try: Xenstore()\nexcept XenError as error: print(error.code, error.hint)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    code, _blank, hint = told.partition(" ")
+    assert code == "pyxs_missing" and "python3-pyxs" in hint

@@ -66,9 +66,12 @@ REFUSED = {
     "a string added to a list": 'a = ["x"]\na += "y"\n',
     "a list added to a string": 'a = "x"\na += ["y"]\n',
     "a number added to a number": "a = 1\na += 2\n",
+    "lists in lists without an end": f"a = {'[' * 5000}{']' * 5000}\n",
 }
 UNREADABLE = {
     "a number that is none": 'memory = "64x"\n',
+    "a number of Python's": 'vcpus = "0b1"\n',
+    "a number with a line in it": 'memory = "5_12"\n',
     "no octal number": "vcpus = 08\n",
     "no hex number": "vcpus = 0x\n",
     "a list where one value belongs": 'kernel = ["a", "b"]\n',
@@ -106,9 +109,32 @@ def test_a_file_whose_values_xl_would_only_warn_about_is_not_half_read(name):
         xlcfg.read('name = "x"\n' + UNREADABLE[name])
 
 
-@pytest.mark.parametrize(("text", "value"), [("16", 16), ("0x10", 16), ("010", 8), ("0", 0)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("16", 16),
+        ("0x10", 16),
+        ("0XfF", 255),
+        ("010", 8),
+        ("0", 0),
+        ("00", 0),
+        ("-1", -1),
+        (" \t+7", 7),
+        (str(2**63 - 1), 2**63 - 1),
+    ],
+)
 def test_numbers_are_read_as_strtol_does(text, value):
     assert number(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "5_12", "0b1", "0o17", "08", "0x", "0x_1", "1 ", "1\n", "1.5", "--1", "ten", "\u0664\u0662", "1\0", str(2**63)],
+)
+def test_what_strtol_does_not_read_to_its_end_is_no_number(text):
+    """Python's int() would take some of these: xl warns of them, and makes a guest without what they say."""
+    with pytest.raises(ValueError):
+        number(text)
 
 
 @given(guests())
@@ -211,9 +237,9 @@ def test_every_spelling_of_a_device(option, text, device):
 
 
 WRONG = {
-    "pci": ["1:0", "01:00.0,seize", "01:00.0@x", "01:00.0,vslot=g", "01:00.0,permissive=yes"],
+    "pci": ["1:0", "01:00.0,seize", "01:00.0@x", "01:00.0,vslot=g", "01:00.0,vslot=1_f", "01:00.0,permissive=yes"],
     "usb_controllers": ["version=two", "backend=dd", "ports"],
-    "usb": ["hostbus=a", "type=pcidev", "hostbus=1;hostaddr=2"],
+    "usb": ["hostbus=a", "hostbus=0b1", "hostaddr=1_2", "type=pcidev", "hostbus=1;hostaddr=2"],
     "vfb": ["vnc", "vnc=yes", "vncdisplay=:1"],
     "channels": ["name", "mame=x"],
     "p9": ["tag"],
@@ -233,6 +259,23 @@ def test_a_device_that_xl_would_half_read_is_not_read(option, text):
 def test_a_password_that_cannot_be_read_is_not_told(text):
     with pytest.raises(XenError) as refused:
         xlcfg.read(f"vfb = {text}\n")
+    assert "two" not in f"{refused.value.msg} {refused.value.evidence}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'vncpasswd "one two"',
+        'vncpasswd = "one two',
+        "vncpasswd = 'one\ttwo\\x'",
+        'vfb = ["vnc=1" "vncpasswd=two"]',
+        'spicepasswd = two"',
+    ],
+)
+def test_a_line_with_a_password_that_cannot_be_read_is_not_told(line):
+    with pytest.raises(XenError) as refused:
+        xlcfg.parse(f"memory = 64\n{line}\n")
+    assert refused.value.evidence["line"] in (2, 3)
     assert "two" not in f"{refused.value.msg} {refused.value.evidence}"
 
 
