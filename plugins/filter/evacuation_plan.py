@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 DOCUMENTATION = r"""
 name: evacuation_plan
 short_description: Which guest goes to which Xen host
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The stubdom.xen contributors (@stubdom)
 description:

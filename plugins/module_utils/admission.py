@@ -97,12 +97,7 @@ def check_change(facts: Facts, guest: Guest, more: int, devices: bool) -> None:
         _check_files(facts, guest, "disks")
     free = facts.info.free_memory
     if more > free and not facts.autoballoon:
-        raise XenError(
-            "not_enough_memory",
-            f"memory: the guest is to have {more // MIB}MiB more, this host has {free // MIB}MiB free",
-            {"needed": format_size(more), "free": format_size(free), "memory": format_size(guest.memory or 0)},
-            "stop a guest, or give this one less",
-        )
+        raise _no_room(f"the guest is to have {more // MIB}MiB more", more, free, memory=format_size(guest.memory or 0))
 
 
 def _check_versions(about: HostInfo, guest: Guest) -> None:
@@ -220,12 +215,7 @@ def _check_memory(facts: Facts, guest: Guest, state: State, more: int) -> None:
     free = facts.info.free_memory + sum(d.memory for d in own if d is not None)
     need = needed_memory(guest) + more
     if facts.info.total_memory < need or (need > free and not facts.autoballoon):
-        raise XenError(
-            "not_enough_memory",
-            f"memory: {_who(guest, more)} need {need // MIB}MiB, this host has {free // MIB}MiB free",
-            {"needed": format_size(need // MIB * MIB), "free": format_size(free), "memory": format_size(guest.memory or 0)},
-            "stop a guest, or give this one less",
-        )
+        raise _no_room(f"{_who(guest, more)} need {need // MIB}MiB", need, free, memory=format_size(guest.memory or 0))
 
 
 def _who(guest: Guest, more: int) -> str:
@@ -239,9 +229,12 @@ def check_together(about: HostInfo, conf: str, guests: Mapping[str, Guest], stat
     free = about.free_memory + sum(d.memory for d in own if d is not None)
     need = sum(needed_memory(guest) for guest in guests.values()) + more
     if need > (about.total_memory if _autoballoon(conf, about.commandline) else free):
-        raise XenError(
-            "not_enough_memory",
-            f"memory: the {len(guests)} guests to start need {need // MIB}MiB together, this host has {free // MIB}MiB free",
-            {"needed": format_size(need // MIB * MIB), "free": format_size(free), "guests": list(guests)},
-            "stop a guest, give them less, or start fewer",
-        )
+        what = f"the {len(guests)} guests to start need {need // MIB}MiB together"
+        raise _no_room(what, need, free, guests=list(guests))
+
+
+def _no_room(what: str, need: int, free: int, **about: Any) -> XenError:
+    """The error for what needs more memory than is free, both in bytes. about: whom, for the evidence."""
+    evidence = {"needed": format_size(need // MIB * MIB), "free": format_size(free), **about}
+    hint = "stop a guest, or give less to what is to start"
+    return XenError("not_enough_memory", f"memory: {what}, this host has {free // MIB}MiB free", evidence, hint)

@@ -12,10 +12,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, parse_list
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
-    NO_DOM0,
     State,
     auto_path,
     look,
@@ -24,6 +22,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
     with_saved,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.xl import failed
 
 NOT_THERE = "does not exist"  # xl_list.c, main_list
 
@@ -32,11 +31,12 @@ async def these(host: Any, domids: Iterable[int]) -> tuple[Domain, ...]:
     """Of these domains those that exist, in any condition. Raises XenError(xl_failed)."""
     found: list[Domain] = []
     for domid in sorted(domids):
-        done = await host.run(["xl", "list", "-v", str(domid)])
+        words = ("list", "-v", str(domid))
+        done = await host.run(["xl", *words])
         if done.rc == 0:
             found += parse_list(done.out)
         elif NOT_THERE not in done.err:
-            raise XenError("xl_failed", f"`xl list -v {domid}` failed", printable(done.err, 1000), NO_DOM0)
+            raise failed(words, done)
     return tuple(found)
 
 

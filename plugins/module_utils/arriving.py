@@ -23,7 +23,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.saved import KEPT, SAV
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import BESIDE_MEMORY, admit_image
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
-    AT_ONCE,
     Move,
     besides,
     end,
@@ -32,6 +31,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
     forget_note,
     keep_note,
     note_for,
+    told_of,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import STATE_DIR, Wish, state_path, version_of
 
@@ -53,10 +53,7 @@ async def accept(host: Any, move: Move) -> dict[str, Any]:
         else:
             admission.check_restore(facts, guest_there, state)
         await _check_around(host, guest_there)
-    return {
-        "host": {"version": list(about.version), "hw_caps": about.raw.get("hw_caps", ""), "virt_caps": list(about.capabilities)},
-        "cannot_restore": await _unrestorable(host, state, move, guest),
-    }
+    return {"host": told_of(about), "cannot_restore": await _unrestorable(host, state, move, guest)}
 
 
 def _check_own(move: Move, guest: Guest) -> None:
@@ -157,7 +154,7 @@ async def raise_(host: Any, move: Move) -> dict[str, Any]:
     _describe(host, move)
     if move.described["power"] != "running":
         return {}
-    return await walk(host, {"name": move.name, "state": "paused", "moving": True, "ready": move.ready, "shutdown": AT_ONCE})
+    return await walk(host, {"name": move.name, "state": "paused", "moving": True, "ready": move.ready, "shutdown": tpm.AT_ONCE})
 
 
 def _take(host: Any, move: Move, file: Mapping[str, Any]) -> None:
@@ -215,7 +212,7 @@ async def _clear(host: Any, move: Move, note: Mapping[str, Any]) -> None:
     if state.domain is not None and not (state.domain.paused and state.domain.never_ran):
         why, hint = {"state": state.word, "domid": state.domain.domid}, "look at both hosts, and end the one that is not wanted"
         raise XenError("move_undecided", f"guest {move.name}: it runs on the host to which it was to move", why, hint)
-    await walk(host, {"name": move.name, "state": "absent", "moving": True, "shutdown": AT_ONCE})
+    await walk(host, {"name": move.name, "state": "absent", "moving": True, "shutdown": tpm.AT_ONCE})
     for kind in ("memory", "tpm"):
         host.remove(file_of(move, kind))
     if move.described.get("tpm"):

@@ -15,6 +15,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import swtpm, tpmctl
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Vtpm
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import Emulated
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import another_version
 
 LOG_DIR = "/var/log/xen"
 LINK = "vtpm-emulator"
@@ -54,12 +55,7 @@ def check(host: Any, name: str, wish: Vtpm, seen: Emulated) -> None:
             "install it (Debian: swtpm), or have the TPM in a domain of its own: kind: stubdom",
         )
     if seen.version and wish.version != seen.version:
-        raise XenError(
-            "vtpm_version",
-            f"vtpm: the TPM of guest {name} is a {seen.version}, not a {wish.version}, and cannot become one",
-            {"guest": name, "version": seen.version, "wanted": wish.version, "state": swtpm.state_dir(name)},
-            "keep its version, or begin with an empty TPM: state: absent and purge_state: true, then make the guest anew",
-        )
+        raise another_version(name, seen.version, wish.version, swtpm.state_dir(name))
 
 
 def check_state(name: str, seen: Emulated) -> None:

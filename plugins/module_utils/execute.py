@@ -20,6 +20,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.again import look_agai
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import REPORTS, kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.change import Asked, change
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
+from ansible_collections.stubdom.xen.plugins.module_utils.ending import is_over, until, until_gone
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain
@@ -46,9 +47,6 @@ XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 NO_PV = "PV control interface not available"  # xl_vmcontrol.c: shutdown_domain
 ASK_PATIENCE = 1.0  # seconds at least to pass a request to shut down on
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
-GONE_PATIENCE = 60.0  # seconds until a domain that is being destroyed has to be dying
-PAGES_PATIENCE = 20.0  # seconds until a dying domain has to be out of the list: it is once nobody maps its pages
-PAGES_PAUSE, PAGES_PAUSE_MAX = 0.05, 1.0  # seconds between two looks at it, growing
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
@@ -62,6 +60,8 @@ MONITORED = (
     "suspended",
 )  # where xl may be about to do something of its own
 PLUG = STEPS["await"]._replace(after=GONE)  # what awaiting comes to where that is in vain and force is allowed
+# A domain that reports may give up as soon as it runs: what is awaited next tells why.
+LET_REPORT = STEPS["unpause"]._replace(after=STEPS["report"].before)
 RETRIED = ("readiness_timeout",)  # what more time may cure
 
 
@@ -154,13 +154,15 @@ class Walk:
             self.host.tell(partial(Waits, self.name, name, self.host.now(), limit, row.says))
             row = await self._acted(row, planned)
             self.state = await self._seen_after(row)
-            told_next = name == "unpause" and is_one(self.decision.wanted) and self.state.word in STEPS["report"].before
-            if self.state.word not in row.after and not told_next:
+            if self.state.word not in row.after:
                 raise self._astray(name, row.after)
             done.add("plug" if row is PLUG else name)
 
     async def _acted(self, row: Step, planned: Planned) -> Step:
-        """Takes a step. Returns its row, or PLUG: a guest that is only let run to be shut down, and may not, is destroyed."""
+        """Takes a step. Returns what has to hold then: its row, as a rule.
+
+        PLUG where a guest that is only let run to be shut down may not, and is destroyed.
+        """
         try:
             await (self._change(planned) if row.name in CHANGES else self.actions[row.name]())
         except XenError as error:
@@ -171,7 +173,7 @@ class Walk:
                 raise XenError(error.code, error.msg, error.evidence, hint) from error
             await self._destroy()
             return PLUG
-        return row
+        return LET_REPORT if row.name == "unpause" and is_one(self.decision.wanted) else row
 
     async def _seen_after(self, row: Step) -> State:
         """The guest after a step. Its known domains tell that all is as it should be; anything else takes a whole look."""
@@ -277,7 +279,7 @@ class Walk:
     async def _sweep(self) -> None:
         for domain in self.state.leftovers:
             await self._xl("destroy", str(domain.domid))
-        await self._until_gone({domain.domid for domain in self.state.leftovers})
+        await until_gone(self.host, self.name, {domain.domid for domain in self.state.leftovers})
 
     async def _create(self) -> None:
         self.limit = self.policy.ready_timeout
@@ -309,7 +311,7 @@ class Walk:
             raise XenError("restore_failed", error.msg.replace("create it", "restore it"), error.evidence, error.hint) from error
 
     async def _save(self) -> None:
-        await memory.save(self.host, self.state, self._until_gone)
+        await memory.save(self.host, self.state)
 
     async def _resume(self) -> None:
         await memory.resume(self.host, self.state)
@@ -411,10 +413,10 @@ class Walk:
 
     async def _went(self, domid: int, limit: float) -> bool:
         """Waits for the guest to shut itself down; xl's monitor then clears it, or this does if the monitor is gone."""
-        if not await self._wait_for(lambda d: d is None or d.shut_down or d.dying, domid, limit):
+        if not await until(self.host, lambda d: d is None or d.dying or d.shut_down, domid, limit):
             return False
         patience = self.host.now() + MONITOR_PATIENCE
-        if not await self._wait_for(lambda d: d is None or d.dying, domid, patience):
+        if not await until(self.host, is_over, domid, patience):
             await self._xl("destroy", str(domid))
         await self._gone_for_good({domid} | ({self.state.stubdom_domid} if self.state.stubdom_domid else set()))
         return True
@@ -423,7 +425,7 @@ class Walk:
 
     async def _gone_for_good(self, domids: set[int]) -> None:
         """Waits for the guest's domains to go. A guest that rebooted just then is not left to the xl that makes it anew."""
-        await self._until_gone(domids)
+        await until_gone(self.host, self.name, domids)
         makers = self._makers()
         self.host.end(makers)
         for pid in makers:
@@ -431,35 +433,7 @@ class Walk:
         came = await look(self.host, self.name) if makers else None
         if came is not None and came.domain is not None:
             await self._xl("destroy", str(came.domain.domid))
-            await self._until_gone(own_domids(came))
-
-    async def _until_gone(self, domids: set[int]) -> None:
-        limit = self.host.now() + GONE_PATIENCE
-        self.host.tell(partial(Waits, self.name, "end", self.host.now(), GONE_PATIENCE, "its domains are to go"))
-        for domid in domids:
-            await self._wait_for(lambda d: d is None or d.dying, domid, limit)
-        await self._until_unmapped(domids)
-
-    async def _until_unmapped(self, domids: set[int]) -> None:
-        """A dying domain is there while anybody maps its pages, and no event tells its end: this looks, ever less often."""
-        limit, pause = self.host.now() + PAGES_PATIENCE, PAGES_PAUSE
-        while await these(self.host, domids) and self.host.now() < limit:
-            await self.host.pause(pause)
-            pause = min(2 * pause, PAGES_PAUSE_MAX)
-
-    async def _wait_for(self, settled: Callable[[Any], bool], domid: int, limit: float) -> bool:
-        """Looks at one domain whenever xenstore says that some domain went, until ``settled`` or the limit."""
-        xenstore, token = self.host.xenstore(), f"gone-{domid}"
-        xenstore.watch("@releaseDomain", token)
-        try:
-            while True:
-                domain = next(iter(await these(self.host, [domid])), None)
-                if settled(domain):
-                    return True
-                if await self.host.next_event(limit) is None:
-                    return False
-        finally:
-            xenstore.unwatch("@releaseDomain", token)
+            await until_gone(self.host, self.name, own_domids(came))
 
     # --- small things
 

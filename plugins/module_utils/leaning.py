@@ -11,23 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import Link, Subject, chain
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.links import VALUE_MAX, of_dom0, with_devices
+from ansible_collections.stubdom.xen.plugins.module_utils.links import Seen, model_node, of_dom0, target_node, told, with_devices
 
 DOMAINS = ("@introduceDomain", "@releaseDomain")
 # A stubdomain of MiniOS has none, and none is needed once the guest runs.
 ONLY_TO_START = ("qmp",)
-
-
-def target_node(domid: int) -> str:
-    """Where libxl says which guest a stubdomain serves."""
-    return f"/local/domain/{domid}/target"
-
-
-def model_node(domid: int) -> str:
-    """Where libxl says which stubdomain serves a guest."""
-    return f"/local/domain/{domid}/image/device-model-domid"
 
 
 def looked_at(xenstore: Any, domains: Sequence[Domain]) -> tuple[list[dict[str, Any]], set[str]]:
@@ -79,16 +68,5 @@ def _guest(
         "up": domain.alive,
         "paused": domain.paused,
         "lost": sorted(set(leans_on) - alive),
-        "links": [_told(link, seen[link.path]) for link in links],
-    }
-
-
-def _told(link: Link, node: Any) -> dict[str, Any]:
-    return {
-        "link": link.name,
-        "domain": link.reporter,
-        "path": link.path,
-        "want": link.wanted,
-        "value": node.value if node.value is None else printable(node.value, VALUE_MAX),
-        "holds": link.met_by(node.value, node.owner),
+        "links": [told(link, Seen(seen[link.path].value, seen[link.path].owner)) for link in links],
     }

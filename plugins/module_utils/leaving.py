@@ -22,7 +22,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
-    AT_ONCE,
     Move,
     besides,
     end,
@@ -31,6 +30,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
     keep_note,
     note_for,
     seen_file,
+    told_of,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import state_path
 
@@ -42,18 +42,7 @@ STUCK = {"paused": "it is held (paused): let it run, or halt it"}
 async def offer(host: Any, move: Move) -> dict[str, Any]:
     """What the guest is, and what a way to another host has to know of it. Changes nothing. Raises XenError(cannot_move)."""
     state = await look(host, move.name)
-    why: dict[str, Any] = {"state": state.word, "file": config_path(move.name)}
-    if state.word not in MOVABLE:
-        reason = STUCK.get(state.word, f"it is {state.word}")
-        hint = "state: running or halted of stubdom.xen.guest brings it to where it can be moved"
-        raise XenError("cannot_move", f"guest {move.name}: it cannot be moved: {reason}", why, hint)
-    if state.stored is None or state.stored.guest is None:
-        hint = "describe it with stubdom.xen.guest first: what is written there is what the other host gets"
-        raise XenError("cannot_move", f"guest {move.name}: it cannot be moved: it has no file that can be read", why, hint)
-    if emulated_tpm(state.stored.guest) is not None or (state.live is not None and emulated_tpm(state.live) is not None):
-        hint = "its TPM in a domain of its own (kind: stubdom) goes along; or carry its state over by hand while it is halted"
-        msg = f"guest {move.name}: it cannot be moved: the state of its emulated TPM is kept by swtpm on this host"
-        raise XenError("cannot_move", msg, why, hint)
+    _refuse_unmovable(state)
     guest, about = intent.complete(Guest(name=move.name), state, host.machine_id()), await info(host)
     live = replace(state.live, name=move.name) if state.live is not None else guest
     texts = {  # they may hold secrets: for a move only
@@ -73,8 +62,25 @@ async def offer(host: Any, move: Move) -> dict[str, Any]:
         "passed_through": bool(guest.pci or guest.usb or live.pci or live.usb),
         "leans": leans(state, live),
         "unsaveable": unsaveable(host, state) if state.word == "running" else None,
-        "host": {"version": list(about.version), "hw_caps": about.raw.get("hw_caps", ""), "virt_caps": list(about.capabilities)},
+        "host": told_of(about),
     }  # fmt: skip
+
+
+def _refuse_unmovable(state: State) -> None:
+    if state.word not in MOVABLE:
+        reason = STUCK.get(state.word, f"it is {state.word}")
+        raise _cannot_move(state, reason, "state: running or halted of stubdom.xen.guest brings it to where it can be moved")
+    if state.stored is None or state.stored.guest is None:
+        hint = "describe it with stubdom.xen.guest first: what is written there is what the other host gets"
+        raise _cannot_move(state, "it has no file that can be read", hint)
+    if emulated_tpm(state.stored.guest) or emulated_tpm(state.live):
+        hint = "its TPM in a domain of its own (kind: stubdom) goes along; or carry its state over by hand while it is halted"
+        raise _cannot_move(state, "the state of its emulated TPM is kept by swtpm on this host", hint)
+
+
+def _cannot_move(state: State, reason: str, hint: str) -> XenError:
+    why = {"state": state.word, "file": config_path(state.name)}
+    return XenError("cannot_move", f"guest {state.name}: it cannot be moved: {reason}", why, hint)
 
 
 def tpm_memory(state: State) -> int:
@@ -183,7 +189,7 @@ async def forget(host: Any, move: Move) -> dict[str, Any]:
     for path in host.find(f"{SAVE_DIR}/{move.name}.{move.described['uuid']}.*"):
         host.remove(path)
     if move.described.get("tpm"):
-        await converge(host, {"name": vtpm_domain(move.name), "state": "absent", **tpm.AT_ONCE}, False)
+        await converge(host, {"name": vtpm_domain(move.name), "state": "absent", "shutdown": tpm.AT_ONCE}, False)
     if move.described.get("tpm_state"):
         host.remove(state_path(move.name))
     _forget_description(host, await look(host, move.name))
@@ -201,7 +207,7 @@ async def stay(host: Any, move: Move) -> dict[str, Any]:
     state = await look(host, move.name)
     try:
         if (state.word, power) != ("saved", "saved"):
-            await walk(host, {"name": move.name, "state": power, "moving": True, "ready": move.ready, "shutdown": AT_ONCE})
+            await walk(host, {"name": move.name, "state": power, "moving": True, "ready": move.ready, "shutdown": tpm.AT_ONCE})
         if auto:
             host.link(auto_path(move.name), config_path(move.name))
     except XenError:

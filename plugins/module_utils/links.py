@@ -25,6 +25,21 @@ BACK = re.compile(r"/local/domain/(\d{1,5})/backend/([a-z0-9_]+)/(\d{1,5})/\d+\Z
 PID_OF = re.compile(r"/local/domain/(\d+)/image/")
 
 
+def target_node(stubdom: int) -> str:
+    """Where libxl says which guest a stubdomain serves."""
+    return f"/local/domain/{stubdom}/target"
+
+
+def model_node(domid: int) -> str:
+    """Where libxl says which stubdomain serves a guest."""
+    return f"/local/domain/{domid}/image/device-model-domid"
+
+
+def qemu_node(domid: int) -> str:
+    """Where libxl keeps the process of the QEMU in dom0 that serves a guest."""
+    return f"/local/domain/{domid}/image/device-model-pid"
+
+
 class Seen(NamedTuple):
     """What there was of a link: the node's value and owner, and whether the reporter's process lives (None: unknown)."""
 
@@ -79,8 +94,8 @@ def _pid(node: Any) -> Optional[int]:
     return int(value) if re.fullmatch(r"[1-9]\d{0,9}", value) else None
 
 
-def shown(link: Link, seen: Seen, after: Optional[float]) -> dict[str, Any]:
-    """A link as results show it. after: seconds until it held; None where nobody watched it come up."""
+def told(link: Link, seen: Seen) -> dict[str, Any]:
+    """A link as it is, for a person. Its value is foreign text."""
     return {
         "link": link.name,
         "domain": link.reporter,
@@ -88,8 +103,12 @@ def shown(link: Link, seen: Seen, after: Optional[float]) -> dict[str, Any]:
         "want": link.wanted,
         "value": seen.value if seen.value is None else printable(seen.value, VALUE_MAX),
         "holds": holds(link, seen),
-        "after_s": None if after is None else round(after, 3),
     }
+
+
+def shown(link: Link, seen: Seen, after: Optional[float]) -> dict[str, Any]:
+    """A link as results show it. after: seconds until it held; None where nobody watched it come up."""
+    return {**told(link, seen), "after_s": None if after is None else round(after, 3)}
 
 
 async def links_now(host: Any, subjects: Sequence[Subject]) -> list[tuple[dict[str, Any], ...]]:
@@ -106,8 +125,8 @@ def with_devices(xenstore: Any, subjects: Sequence[Subject]) -> list[Subject]:
     vtpms = {device.backend for devices in of.values() for device in devices if device.kind == "vtpm" and device.backend}
     managed = {domid: _managers(found) for domid, found in devices_of(xenstore, vtpms).items()}
     names = xenstore.read_many([f"/local/domain/{domid}/name" for domid in vtpms])
-    told = {domid: names[f"/local/domain/{domid}/name"] for domid in vtpms}
-    return [replace(s, devices=_in_order([_as_own(s, d, told) for d in of[s.domid]], managed)) for s in subjects]
+    called = {domid: names[f"/local/domain/{domid}/name"] for domid in vtpms}
+    return [replace(s, devices=_in_order([_as_own(s, d, called) for d in of[s.domid]], managed)) for s in subjects]
 
 
 def _as_own(subject: Subject, device: Device, names: Mapping[int, Optional[str]]) -> Device:

@@ -9,10 +9,10 @@ is let run. Killed between any two of these, the next task finds what it can go 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, Callable, NoReturn
+from typing import Any, NoReturn
 
 from ansible_collections.stubdom.xen.plugins.module_utils.again import own_domids, these
+from ansible_collections.stubdom.xen.plugins.module_utils.ending import until_gone
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
@@ -48,11 +48,8 @@ def seconds_to_read(file: Saved) -> float:
     return int(at(file.config, "b_info.max_memkb") or 0) * 1024 / RATE
 
 
-async def save(host: Any, state: State, until_gone: Callable[[set[int]], Awaitable[None]]) -> None:
-    """`xl save`, which ends the guest's domain. Raises XenError(save_failed), and the guest runs then.
-
-    until_gone: waits for domains to go.
-    """
+async def save(host: Any, state: State) -> None:
+    """`xl save`, which ends the guest's domain. Raises XenError(save_failed), and the guest runs then."""
     domain = _domain(state)
     part = place(state.name, domain.uuid, PART)
     host.make_directory(SAVE_DIR)
@@ -63,7 +60,7 @@ async def save(host: Any, state: State, until_gone: Callable[[set[int]], Awaitab
         await _unsaved(host, state, part, error.msg)
     if any(not d.dying for d in await these(host, [domain.domid])):
         await _unsaved(host, state, part, said)
-    await until_gone(own_domids(state))
+    await until_gone(host, state.name, own_domids(state))
     host.rename(part, place(state.name, domain.uuid, KEPT))
 
 

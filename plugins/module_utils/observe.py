@@ -3,7 +3,7 @@
 """What is: the stored file, the hypervisor's list, libxl's JSON and xenstore, merged into one State.
 
 No source is enough alone. `xl list -l` leaves out guests that are half-made or whose QEMU does not answer; the
-hypervisor's list knows no configuration; the file says what the next start would bring. look() gathers, merge() judges.
+hypervisor's list knows no configuration; the file says what the next start would bring. look() gathers, _word() judges.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
     depends_on_version,
     kind_of,
 )
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     NAMELESS,
@@ -35,7 +35,14 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
     parse_json,
     parse_list,
 )
-from ansible_collections.stubdom.xen.plugins.module_utils.links import devices_of, links_now, with_devices
+from ansible_collections.stubdom.xen.plugins.module_utils.links import (
+    devices_of,
+    links_now,
+    model_node,
+    qemu_node,
+    target_node,
+    with_devices,
+)
 from ansible_collections.stubdom.xen.plugins.module_utils.placement import placed
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
@@ -43,12 +50,12 @@ from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtp
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import NO_EMULATOR, Emulated, hvmloader_told, told_by
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, is_one, report_node, state_path
+from ansible_collections.stubdom.xen.plugins.module_utils.xl import said
 
 CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
 FIRMWARE_DIRS = ("/usr/lib/xen-{0}.{1}/boot", "/usr/libexec/xen/boot", "/usr/lib/xen/boot", "/usr/local/lib/xen/boot")
 
 PATIENCE, PATIENCE_EACH = 60.0, 0.5  # seconds for `xl list -l`, and more for each domain: on a full host it takes a minute
-NO_DOM0 = "role stubdom.xen.host says what is missing on this machine"
 
 # The words for a guest's state. Only the first seven are where a guest may be left.
 WORDS = {
@@ -134,20 +141,12 @@ def auto_path(name: str) -> str:
 
 async def listed(host: Any) -> tuple[Domain, ...]:
     """The hypervisor's list of domains. Raises XenError(xl_failed)."""
-    done = await host.run(["xl", "list", "-v"])
-    if done.rc != 0:
-        raise XenError(
-            "xl_failed", "`xl list` failed: is this a dom0, and does xenstored run?", printable(done.err, 1000), NO_DOM0
-        )
-    return parse_list(done.out)
+    return parse_list(await said(host, "list", "-v"))
 
 
 async def info(host: Any) -> HostInfo:
     """What `xl info` says. Raises XenError(xl_failed)."""
-    done = await host.run(["xl", "info"])
-    if done.rc != 0:
-        raise XenError("xl_failed", "`xl info` failed: is this a dom0?", printable(done.err, 1000), NO_DOM0)
-    return parse_info(done.out)
+    return parse_info(await said(host, "info"))
 
 
 async def look(host: Any, name: str, domains: Optional[tuple[Domain, ...]] = None, ask: bool = True) -> State:
@@ -238,11 +237,9 @@ def _described_places(
 
 def _paths(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> list[str]:
     """The nodes that tell who serves whom."""
-    homes = [f"/local/domain/{d.domid}/image" for d in mine.values() if d is not None]
-    stubdoms = [d for d in domains if d.name[-3:] == "-dm" and d.name[:-3] in mine]
-    models = [f"{home}/device-model-{what}" for home in homes for what in ("domid", "pid")]
-    models += [told_by(d.domid) for d in mine.values() if d is not None]
-    return models + [f"/local/domain/{d.domid}/target" for d in stubdoms] + list(_report_nodes(mine, domains).values())
+    own = [node(d.domid) for d in mine.values() if d is not None for node in (model_node, qemu_node, told_by)]
+    stubdoms = [d.domid for d in domains if d.name[-3:] == "-dm" and d.name[:-3] in mine]
+    return [*own, *map(target_node, stubdoms), *_report_nodes(mine, domains).values()]
 
 
 def _report_nodes(mine: Mapping[str, Optional[Domain]], domains: Sequence[Domain]) -> dict[str, str]:
@@ -263,26 +260,32 @@ def _seen(
     homes: Mapping[int, Mapping[str, Collection[int]]],
     reporting: Collection[str],
 ) -> State:
+    """What was read of the guest, put together and judged."""
     stubdom_domid, has_qemu = _device_model(domain, nodes)
-    return merge(
-        name,
-        domains,
-        domain,
-        stored,
-        bool(host.linked(auto_path(name))),
-        stubdom_domid,
-        next((d for d in domains if d.domid == stubdom_domid), None) if stubdom_domid is not None else None,
-        whole,
-        configs.get(domain.domid) if domain is not None else None,
-        _leftovers(host, name, domains, domain, stubdom_domid, nodes) + _remains(host, domains, stored),
-        has_qemu,
-        host.read_file(userdata_path(domain, "xl")) if domain is not None else None,
-        _helper(host, name, domains, reporting),
-        name in reporting,
-        host.exists(state_path(name)),
-        homes.get(domain.domid, {}) if domain is not None else {},
-        emulator.look(host, name),
-        nodes[told_by(domain.domid)] if domain is not None else None,
+    stubdom = next((d for d in domains if d.domid == stubdom_domid), None)
+    config = configs.get(domain.domid) if domain is not None else None
+    live, emulated = guest_of_config(config) if config else None, emulator.look(host, name)
+    lost = _lost_domains(stubdom_domid, stubdom, homes.get(domain.domid, {}) if domain is not None else {}, domains)
+    lost += _lost_tpm(live, emulated, domain, nodes)
+    return State(
+        name=name,
+        word=_word(domain, stored is not None, lost, whole, config is not None),
+        stored=stored,
+        autostart=bool(host.linked(auto_path(name))),
+        domain=domain,
+        stubdom_domid=stubdom_domid,
+        stubdom=stubdom,
+        config=config,
+        live=live,
+        leftovers=_leftovers(host, name, domains, domain, stubdom_domid, nodes) + _remains(host, domains, stored),
+        domains=domains,
+        has_qemu=has_qemu,
+        queued=host.read_file(userdata_path(domain, "xl")) if domain is not None else None,
+        helper=_helper(host, name, domains, reporting),
+        reports=name in reporting,
+        tpm_state=host.exists(state_path(name)),
+        lost=lost,
+        emulated=emulated,
     )
 
 
@@ -299,10 +302,9 @@ def _device_model(domain: Optional[Domain], nodes: Mapping[str, Optional[str]]) 
     """(the stubdomain's domid or None, whether a QEMU in dom0 serves the guest)."""
     if domain is None:
         return None, False
-    home = f"/local/domain/{domain.domid}/image"
-    stubdom = nodes[f"{home}/device-model-domid"]
+    stubdom = nodes[model_node(domain.domid)]
     serves = stubdom is not None and stubdom.isdigit() and int(stubdom) != 0
-    return (int(stubdom) if serves and stubdom else None), nodes[f"{home}/device-model-pid"] is not None
+    return (int(stubdom) if serves and stubdom else None), nodes[qemu_node(domain.domid)] is not None
 
 
 def _answers(stubdom_domid: Optional[int], domains: Sequence[Domain]) -> bool:
@@ -371,62 +373,23 @@ def read_stored(host: Any, name: str) -> Optional[Stored]:
     return Stored(path, text, text.startswith(xlcfg.MARK), guest)
 
 
-def merge(
-    name: str,
-    domains: tuple[Domain, ...],
-    domain: Optional[Domain],
-    stored: Optional[Stored],
-    autostart: bool,
-    stubdom_domid: Optional[int],
-    stubdom: Optional[Domain],
-    whole: bool,
-    config: Optional[Mapping[str, Any]],
-    leftovers: tuple[Domain, ...] = (),
-    has_qemu: bool = False,
-    queued: Optional[str] = None,
-    helper: Optional[Helper] = None,
-    reports: bool = False,
-    tpm_state: bool = False,
-    homes: Optional[Mapping[str, Collection[int]]] = None,
-    emulated: Emulated = NO_EMULATOR,
-    hvmloader: Optional[str] = None,
-) -> State:
-    """The observations as one State. hvmloader: what it is told of the guest's TPM. Pure."""
-    live = guest_of_config(config) if config else None
-    lost = _lost(stubdom_domid, stubdom, homes or {}, domains)
-    if domain is not None and emulated_tpm(live):
-        lost += ("emulator",) * (not emulated.connected)
-        lost += ("tables",) * (not domain.never_ran and not hvmloader_told(live, hvmloader))
-    word = _word(domain, stored is not None, lost, whole, config is not None)
-    return State(
-        name,
-        word,
-        stored,
-        autostart,
-        domain,
-        stubdom_domid,
-        stubdom,
-        config,
-        live,
-        leftovers,
-        domains,
-        has_qemu,
-        queued,
-        helper,
-        reports,
-        tpm_state,
-        lost,
-        emulated=emulated,
-    )
-
-
-def _lost(
+def _lost_domains(
     stubdom_domid: Optional[int], stubdom: Optional[Domain], homes: Mapping[str, Collection[int]], domains: Sequence[Domain]
 ) -> tuple[str, ...]:
     """Which of the domains it leans on are gone. A domain that was made anew has another number, and is not the same one."""
     dead = ["stubdom"] if stubdom_domid is not None and (stubdom is None or not stubdom.alive) else []
     alive = {d.domid for d in domains if d.alive}
     return tuple(dead + [what for what, found in homes.items() if not alive.issuperset(found)])
+
+
+def _lost_tpm(
+    live: Optional[Guest], emulated: Emulated, domain: Optional[Domain], nodes: Mapping[str, Optional[str]]
+) -> tuple[str, ...]:
+    """Of a TPM that QEMU shows the guest: whether that has lost its emulator, and whether hvmloader was not told of it."""
+    if domain is None or not emulated_tpm(live):
+        return ()
+    untold = not domain.never_ran and not hvmloader_told(live, nodes[told_by(domain.domid)])
+    return ("emulator",) * (not emulated.connected) + ("tables",) * untold
 
 
 def _word(domain: Optional[Domain], stored: bool, lost: Sequence[str], whole: bool, described: bool) -> str:
@@ -477,7 +440,7 @@ def _leftovers(
     """
     called = [d for d in domains if d.name == f"{name}-dm" and d.domid != stubdom_domid and not _kept(host, d)]
     others = {str(d.domid) for d in domains if d is not domain} if called else set()
-    return tuple(d for d in called if nodes.get(f"/local/domain/{d.domid}/target") not in others)
+    return tuple(d for d in called if nodes.get(target_node(d.domid)) not in others)
 
 
 def _remains(host: Any, domains: Sequence[Domain], stored: Optional[Stored]) -> tuple[Domain, ...]:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import parse_info, unclear
+from ansible_collections.stubdom.xen.plugins.module_utils.xl import said
 
 # `xl vcpu-list` (tools/xl/xl_vcpu.c) and `xl list -c` (xl_info.c), read from the end: the name may hold anything.
 VCPU = re.compile(
@@ -42,31 +43,23 @@ async def _cpus_of(host: Any, domids: Collection[int]) -> dict[int, list[list[in
     """domid -> the CPUs of each vcpu. `all` is every CPU of the host."""
     if not domids:
         return {}
-    listed = read_vcpus(await _said(host, ["xl", "vcpu-list", *_which(domids)]))
+    listed = read_vcpus(await said(host, "vcpu-list", *_which(domids)))
     found = {domid: listed.get(domid, []) for domid in domids}
     every = any("all" in vcpus for vcpus in found.values())
-    whole = list(range(parse_info(await _said(host, ["xl", "info"])).cpus)) if every else []
+    whole = list(range(parse_info(await said(host, "info")).cpus)) if every else []
     return {domid: [whole if cpus == "all" else cpus for cpus in vcpus] for domid, vcpus in found.items()}
 
 
 async def _pools_of(host: Any, domids: Collection[int]) -> dict[int, str]:
     if not domids:
         return {}
-    listed = read_pools(await _said(host, ["xl", "list", "-c", *_which(domids)]))
+    listed = read_pools(await said(host, "list", "-c", *_which(domids)))
     return {domid: listed.get(domid, "") for domid in domids}
 
 
 def _which(domids: Collection[int]) -> list[str]:
     """One domain is asked for alone, several with all there are."""
     return [str(domid) for domid in domids] if len(domids) == 1 else []
-
-
-async def _said(host: Any, argv: list[str]) -> str:
-    done = await host.run(argv)
-    if done.rc != 0:
-        hint = "run that command by hand: it only looks"
-        raise XenError("xl_failed", f"`{' '.join(argv)}` failed", printable(done.err, 1000), hint)
-    return str(done.out)
 
 
 def read_vcpus(text: str) -> dict[int, list[Any]]:

@@ -245,19 +245,13 @@ def _power(
 ) -> tuple[list[Planned], list[dict[str, Any]]]:
     """The steps between states, with a renewal of the domain where a change asks for it and the ceiling allows it."""
     goal = "halted" if policy.state == "absent" else policy.state
-    kept = KEPT.get(situation)
-    if kept and goal in ("running", "paused") and wanted is not None and getattr(wanted, kept) == "preserve":
-        reason = f"{kept} is preserve: the domain is kept for somebody to look at"
-        return [], [{"field": "state", "from": situation, "to": goal, "needs": "recreate", "reason": reason}]
-    needs, why = LOST[state.lost[0] if state.lost else "stubdom"]
-    if situation == "degraded" and goal in ("running", "paused") and not _may(policy, needs):
-        reason = f"{why}, and disruption allows {policy.disruption}"
+    if goal in ("running", "paused") and (stays := _stays(policy, state, situation, wanted)):
+        needs, reason = stays
         return [], [{"field": "state", "from": situation, "to": goal, "needs": needs, "reason": reason}]
-    names = _names(state, situation, goal, wanted)
     if situation == "saved" and goal in ("saved", "present"):
-        return [], [
-            _waits(way, policy, False, "the guest is saved: what it is comes with it when it is restored") for way in live
-        ]
+        why = "the guest is saved: what it is comes with it when it is restored"
+        return [], [_waits(way, policy, False, why) for way in live]
+    names = _names(state, situation, goal, wanted)
     if situation == "fresh" and state.spent and goal == "running":
         names = (*names, "tidy")
     if not live or "create" in names or "save" in names or goal in ("halted", "saved") or situation not in RENEW:
@@ -271,6 +265,17 @@ def _power(
     return (changes + power if situation == "running" else power + changes), [
         _waits(way, policy, runs) for way in live if way not in done
     ]
+
+
+def _stays(policy: Policy, state: State, situation: str, wanted: Optional[Guest]) -> Optional[tuple[str, str]]:
+    """(what it would take, why not) of a guest that is to run and is left as it is; None of one that is brought to run."""
+    kept = KEPT.get(situation)
+    if kept and wanted is not None and getattr(wanted, kept) == "preserve":
+        return "recreate", f"{kept} is preserve: the domain is kept for somebody to look at"
+    needs, why = LOST[state.lost[0] if state.lost else "stubdom"]
+    if situation == "degraded" and not _may(policy, needs):
+        return needs, f"{why}, and disruption allows {policy.disruption}"
+    return None
 
 
 def _names(state: State, situation: str, goal: str, wanted: Optional[Guest]) -> tuple[str, ...]:

@@ -29,9 +29,11 @@ from ansible_collections.stubdom.xen.plugins.module_utils.links import (
     Seen,
     holds,
     judged,
+    model_node,
     of_dom0,
     paths_of,
     shown,
+    target_node,
     with_devices,
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
@@ -43,11 +45,6 @@ DOM0_NODES = ("state", "qmp-proxy-state")
 def failure_node(stubdom: int) -> str:
     """Where the image of role stubdom_image has its init say why it gave up."""
     return f"/local/domain/{stubdom}/data/stubdom-error"
-
-
-def target_node(stubdom: int) -> str:
-    """Where libxl says whom a stubdomain serves."""
-    return f"/local/domain/{stubdom}/target"
 
 
 class Proof(NamedTuple):
@@ -164,8 +161,8 @@ class Gate:
         if self._domid is None:
             return
         links = chain(self.subject) if self.subject else ()
-        nodes = self.xenstore.nodes([*self._own_nodes(), *paths_of(links)])  # in one go: a guest may wait for this
-        if self._found_anew(nodes, came):
+        nodes = self.xenstore.nodes([*self._own_nodes(self._domid), *paths_of(links)])  # in one go: a guest may wait for this
+        if self._found_anew(self._domid, nodes, came):
             return await self.look(came - {path for path in came if path.startswith(self._devices())}, deadline)
         if self.subject is not None:
             await self._look_at(links, nodes, deadline)
@@ -201,14 +198,14 @@ class Gate:
 
     # --- finding the domains
 
-    def _own_nodes(self) -> list[str]:
+    def _own_nodes(self, domid: int) -> list[str]:
         """What tells who serves the guest, and why that one gave up."""
-        if self.device_model == REPORTS and self._domid is not None:
-            self._watch(failure_node(self._domid))
-            return [failure_node(self._domid)]
+        if self.device_model == REPORTS:
+            self._watch(failure_node(domid))
+            return [failure_node(domid)]
         if self.device_model in WITHOUT_STUBDOM:
             return []
-        mine = self._model_node()
+        mine = model_node(domid)
         self._watch(mine)
         stubdom = self.subject.stubdom if self.subject else None
         return [mine] if stubdom is None else [mine, target_node(stubdom), failure_node(stubdom)]
@@ -219,32 +216,28 @@ class Gate:
             return self._domid
         return self.subject.stubdom if self.subject else None
 
-    def _found_anew(self, nodes: Mapping[str, Any], came: set[str]) -> bool:
+    def _found_anew(self, domid: int, nodes: Mapping[str, Any], came: set[str]) -> bool:
         """Whether the guest's other domains are others now than were known: a stubdomain, or those that serve its devices."""
-        stubdom = None if self.device_model in WITHOUT_STUBDOM else self._stubdom(nodes)
+        stubdom = None if self.device_model in WITHOUT_STUBDOM else self._stubdom(domid, nodes)
         self._orphaned = self.device_model not in WITHOUT_STUBDOM and stubdom is None
-        if self._orphaned or self._domid is None:
+        if self._orphaned:
             return False  # what was seen of an earlier one is kept, to tell of it
         known = self.subject is not None and self.subject.stubdom == stubdom
         if known and not any(path.startswith(self._devices()) for path in came):
             return False
-        self._set_subject(self._domid, stubdom)
+        self._set_subject(domid, stubdom)
         return True
 
-    def _stubdom(self, nodes: Mapping[str, Any]) -> Optional[int]:
+    def _stubdom(self, domid: int, nodes: Mapping[str, Any]) -> Optional[int]:
         """The guest's stubdomain: two nodes, both domain 0's, must agree. A guest cannot name another's as its own."""
-        named = of_dom0(nodes[self._model_node()]) or ""
+        named = of_dom0(nodes[model_node(domid)]) or ""
         self._named = int(named) if named.isdigit() else None
         if not self._named:
             return None
         target = target_node(self._named)
         self._watch(target)
         seen = nodes.get(target) or self.xenstore.nodes([target])[target]
-        return self._named if of_dom0(seen) == str(self._domid) else None
-
-    def _model_node(self) -> str:
-        """Where libxl says which stubdomain serves the guest."""
-        return f"/local/domain/{self._domid}/image/device-model-domid"
+        return self._named if of_dom0(seen) == str(domid) else None
 
     def _devices(self) -> str:
         return f"/libxl/{self._domid}/device"
@@ -306,7 +299,7 @@ class Gate:
         for reporter in sorted(matter, key=lambda reporter: reporter == domid):
             domain = listed.get(reporter)
             if domain is None or not domain.alive:
-                self._reported_failure(self.xenstore.nodes(self._own_nodes()))
+                self._reported_failure(self.xenstore.nodes(self._own_nodes(domid)))
                 link = next((link for link in links if link.reporter == reporter), None)
                 raise self.failure("reporter_died" if link else "guest_died", _fate(reporter, domain), link)
 

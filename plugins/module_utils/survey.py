@@ -12,6 +12,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.addresses import repor
 from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
+from ansible_collections.stubdom.xen.plugins.module_utils.links import target_node
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, links_of, listed, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
@@ -39,7 +40,7 @@ async def survey(host: Any, names: Optional[Sequence[str]]) -> dict[str, Any]:
 
 def _stubdoms(host: Any, domains: Sequence[Domain]) -> dict[int, int]:
     """domid of each stubdomain -> domid of its guest, from its `target` node (libxl_is_stubdom, 4.17)."""
-    paths = {d.domid: f"/local/domain/{d.domid}/target" for d in domains if d.domid}
+    paths = {d.domid: target_node(d.domid) for d in domains if d.domid}
     found = host.xenstore().read_many(list(paths.values()))
     targets = {domid: found[path] for domid, path in paths.items()}
     return {domid: int(target) for domid, target in targets.items() if target is not None and target.isdigit()}

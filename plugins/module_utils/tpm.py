@@ -26,7 +26,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest
 
 Converge = Callable[[Any, Mapping[str, Any], bool], Awaitable[dict[str, Any]]]
 # Every answered command is on the disk already: the domain has nothing to say goodbye to.
-AT_ONCE = {"shutdown": {"timeout": 0, "force": True}}
+AT_ONCE = {"timeout": 0, "force": True}
 
 
 def described(host: Any, about: HostInfo, policy: Policy, state: State) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def check(host: Any, about: HostInfo, policy: Policy, state: State) -> Guest:
             "tpm_state_missing",
             f"vtpm: the TPM of guest {state.name} has lost its state: {path} is not there",
             {"state": path, "file": state.helper.stored.path},
-            "put it back; purge_state: true begins with an empty TPM, and all that the guest sealed with the old one is lost",
+            emulator.LOST,
         )
     return wanted
 
@@ -78,11 +78,12 @@ async def up(host: Any, policy: Policy, state: State, converge: Converge) -> dic
     options = described(host, await info(host), policy, state)
     host.make_sparse(vtpm.state_path(state.name), vtpm.STATE_SIZE)
     if state.helper and state.helper.domain and not state.helper.domain.alive:
-        await converge(host, {"name": options["name"], "state": "halted", **AT_ONCE}, False)  # kept to tell why it had gone
+        # it was kept to tell why it had gone
+        await converge(host, {"name": options["name"], "state": "halted", "shutdown": AT_ONCE}, False)
     ready = {"timeout": policy.ready_timeout, "retries": 0, "on_failure": policy.on_failure}  # the guest's own are for both
     try:
         return await converge(
-            host, {**options, "state": "running", "disruption": "recreate", "ready": ready, **AT_ONCE}, False
+            host, {**options, "state": "running", "disruption": "recreate", "ready": ready, "shutdown": AT_ONCE}, False
         )  # fmt: skip
     except XenError as error:
         raise XenError(error.code, f"guest {state.name}: its TPM: {error.msg}", error.evidence, error.hint) from error
@@ -97,7 +98,8 @@ async def emulate(host: Any, policy: Policy, state: State, wanted: Guest) -> boo
 
 async def down(host: Any, name: str, forget: bool, converge: Converge) -> None:
     """Ends the domain. Its file goes with it if the guest is to have no TPM any more; the state of the TPM never does."""
-    await converge(host, {"name": vtpm_domain(name), "state": "absent" if forget else "halted", **AT_ONCE}, False)
+    state = "absent" if forget else "halted"
+    await converge(host, {"name": vtpm_domain(name), "state": state, "shutdown": AT_ONCE}, False)
 
 
 def needs(policy: Policy, state: State) -> int:

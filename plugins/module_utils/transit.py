@@ -9,17 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.again import these
+from ansible_collections.stubdom.xen.plugins.module_utils.ending import PATIENCE, is_over, until
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
+from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import MOVES_DIR, note_of, note_path
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import listed
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import STATE_DIR
 
 AWAY, INCOMING = "--migratedaway", "--incoming"  # what xl appends to a guest's name (xl_migrate.c, xl_vmcontrol.c; 4.17)
-AT_ONCE = {"timeout": 0, "force": True}
-ENDING, ENDING_PAUSE = 60.0, 0.2  # seconds for a destroyed domain to go, and between two looks
 DESCRIBED = ("uuid", "text", "made_of", "tpm", "tpm_state", "autostart", "power", "memory", "kind", "host")
 
 
@@ -39,6 +37,11 @@ class Move:
     address: str = ""
     timeout: Optional[float] = None
     files: tuple[Mapping[str, Any], ...] = ()
+
+
+def told_of(about: HostInfo) -> dict[str, Any]:
+    """What the choice of a way has to know of a host."""
+    return {"version": list(about.version), "hw_caps": about.raw.get("hw_caps", ""), "virt_caps": list(about.capabilities)}
 
 
 def move_of(host: Any, options: Mapping[str, Any]) -> Move:
@@ -109,9 +112,6 @@ async def end(host: Any, domain: Optional[Domain]) -> None:
     if domain is None:
         return
     await host.run(["xl", "destroy", str(domain.domid)], 60.0)
-    limit = host.now() + ENDING
-    while any(not d.dying for d in await these(host, [domain.domid])):
-        if host.now() >= limit:
-            hint = f"`xl destroy {domain.domid}` by hand, and run again"
-            raise XenError("step_failed", f"domain {domain.name} could not be destroyed", {"domid": domain.domid}, hint)
-        await host.pause(ENDING_PAUSE)
+    if not await until(host, is_over, domain.domid, host.now() + PATIENCE):
+        hint = f"`xl destroy {domain.domid}` by hand, and run again"
+        raise XenError("step_failed", f"domain {domain.name} could not be destroyed", {"domid": domain.domid}, hint)

@@ -106,9 +106,14 @@ def check_version(name: str, wish: Wish, there: Optional[Guest]) -> None:
     """Raises XenError(vtpm_version) where the TPM is to become another one: its state would be lost."""
     has = version_of(there)
     if has and wish.version and wish.version != has:
-        raise XenError(
-            "vtpm_version",
-            f"vtpm: the TPM of guest {name} is a {has}, not a {wish.version}, and cannot become one",
-            {"guest": name, "version": has, "wanted": wish.version, "state": state_path(name)},
-            "keep its version, or begin with an empty TPM: state: absent and purge_state: true, then make the guest anew",
-        )
+        raise another_version(name, has, wish.version, state_path(name))
+
+
+def another_version(name: str, has: str, wanted: Optional[str], state: str) -> XenError:
+    """The error for a TPM that is to become one of another version. state: where it is kept."""
+    return XenError(
+        "vtpm_version",
+        f"vtpm: the TPM of guest {name} is a {has}, not a {wanted}, and cannot become one",
+        {"guest": name, "version": has, "wanted": wanted, "state": state},
+        "keep its version, or begin with an empty TPM: state: absent and purge_state: true, then make the guest anew",
+    )

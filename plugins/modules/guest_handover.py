@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: guest_handover
 short_description: One step of a guest's move to another host, on one of the two
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The stubdom.xen contributors (@stubdom)
 description:

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: guest_migrate
 short_description: Move a guest to another Xen host
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The stubdom.xen contributors (@stubdom)
 description:
