@@ -50,6 +50,7 @@ GATES = (
     Gate("ansible-test", ("python", "tests/check/sanity.py")),
     Gate("changelog", ("antsibull-changelog", "lint")),
     Gate("archive", ("python", "tests/check/archive.py")),
+    Gate("docs", ("python", "tests/check/docsite.py")),
     Gate("unit", ("pytest", "-n", "2", "tests/unit", "tests/lab", "tests/vtpm"), alone=True),
     Gate(
         "contract",

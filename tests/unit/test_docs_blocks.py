@@ -10,10 +10,13 @@ yaml     is a list of tasks, a playbook, an inventory, a source of the inventory
          of a guest, in a task or in an inventory's xen_guests, also through the rules of the engine.
 text     is the picture that the filter readiness_timeline makes of a result recorded on the embedded host
          (recorded/demo.json, as `make demo` leaves it in .cache/demo), or the table that rollout_table makes of what was
-         remembered of a rollout on simulated hosts (recorded/rollout.json). What progress.md shows: test_progress.py.
+         remembered of a rollout on simulated hosts (recorded/rollout.json), or a part of a failure recorded there
+         (recorded/failure.json). What progress.md shows: test_progress.py.
 mermaid  is held against the chains by test_docs_tables.py, path by path.
 examples are inventories: each guest in them is complete, and passes what a new guest has to pass.
 Links from page to page lead to files that exist.
+
+Blocks are run by tests/contract/test_docs.py.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ import jinja2.nativetypes
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from doc_blocks import FENCE, PAGES, ROOT
+from doc_blocks import blocks as all_blocks
 
 from ansible_collections.stubdom.xen.plugins.filter.readiness_timeline import readiness_timeline
 from ansible_collections.stubdom.xen.plugins.filter.rollout_table import rollout_table
@@ -41,10 +46,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import rules
 from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, GUESTS, HANDOVER, MIGRATE, POLICY, READY
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*/group_vars/xen.yml"))
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 SPECS = {
     "stubdom.xen.guest": {**GUEST, **POLICY},
     "stubdom.xen.guests": GUESTS,
@@ -55,27 +57,30 @@ SPECS = {
     "stubdom.xen.host_info": {},
 }
 KEYWORDS = {"name", "register", "when", "loop", "loop_control", "check_mode", "vars", "block", "rescue", "always", "changed_when"}
+TOLD = {"progress.md", "read-an-error.md"}  # pages whose pictures are tested apart
 
 
 def blocks(language):
-    """(page:number of the block, its text) of every block in this language."""
-    for page in PAGES:
-        for number, (found, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")), 1):
-            if found == language:
-                yield pytest.param(text, id=f"{page.name}:{number}")
+    """The text of every block in this language, as a parameter that is called page:number."""
+    return [pytest.param(block.text, id=block.name) for block in all_blocks() if block.language == language]
 
 
 def test_every_block_has_a_language_that_is_tested():
-    for page in PAGES:
-        languages = {language for language, _text in FENCE.findall(page.read_text(encoding="utf-8"))}
-        assert languages <= {"sh", "yaml", "text", "mermaid"}, page.name
+    assert [block.name for block in all_blocks() if block.language not in ("sh", "yaml", "text", "mermaid")] == []
+
+
+def test_no_block_hides_in_an_indent():
+    """Markdown takes a line that is moved in after an empty one for code as well, and no test would see it."""
+    outside = {page.name: FENCE.sub("", page.read_text(encoding="utf-8")) for page in PAGES}
+    assert [name for name, text in outside.items() if re.search(r"\n\n {4}\S", text)] == []
 
 
 # --- sh
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 # by make lab, make lab-simulated, and the pages
-MADE = {".lab/inventory.yml", ".lab/simulated.yml", "hosts.yml", "sealed.yml", "xen.guests.yml", "vars.yml"}
+MADE = {".lab/inventory.yml", ".lab/simulated.yml", "hosts.yml", "sealed.yml", "xen.guests.yml", "vars.yml", "inventory.yml"}
+MADE |= {"adopt.yml", "first.yml", "rollout.yml"}
 HARMLESS = {"mkdir", "ln", "export"}
 
 
@@ -291,7 +296,7 @@ RECORDED = json.loads((ROOT / "tests/unit/recorded/demo.json").read_text(encodin
 ROLLOUT = json.loads((ROOT / "tests/unit/recorded/rollout.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("text", [p for p in blocks("text") if not str(p.id).startswith("progress.md")])
+@pytest.mark.parametrize("text", [p for p in blocks("text") if str(p.id).split(":")[0] not in TOLD])
 def test_pictures(text):
     if text.startswith("wave "):
         assert text.splitlines() == rollout_table(ROLLOUT)
@@ -299,6 +304,16 @@ def test_pictures(text):
     pictures = {result["guest"]["spec"]["name"]: "\n".join(readiness_timeline(result)) for result in RECORDED}
     names = re.findall(r"^(\S+) \(", text, re.M)
     assert names and text.strip() == "\n\n".join(pictures[name] for name in names)
+
+
+FAILURE = json.loads((ROOT / "tests/unit/recorded/failure.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("text", [p for p in blocks("text") if str(p.id).startswith("read-an-error.md")])
+def test_the_failure_that_is_read(text):
+    """Each part of it is what was recorded, of the result or of its evidence."""
+    shown = yaml.safe_load(text)
+    assert shown == {key: FAILURE.get(key, FAILURE["evidence"].get(key)) for key in shown}
 
 
 # --- links

@@ -144,6 +144,16 @@ def test_every_path_on_the_readiness_page_is_one_that_the_engine_reads():
     assert {path for path in read if path.startswith("/local")} <= paths
 
 
+def test_the_picture_of_a_chain():
+    """docs/chain.svg: a guest with a Linux stubdomain and a TPM's domain."""
+    texts = re.findall(r'<text class="(text|path)"[^>]*>([^<]+)</text>', page("chain.svg"))
+    told = [(name, path) for (one, name), (other, path) in zip(texts, texts[1:]) if (one, other) == ("text", "path")]
+    parts = ({"linux": chains.CHAINS["linux"]}, {"vtpm-stubdom": chains.DEVICES["vtpm-stubdom"]})
+    rows = [row for part in parts for row in chain_rows(part)]
+    assert sorted(told) == sorted((row[2], row[4].strip("`")) for row in rows)
+    assert f"report {('six', 'seven', 'eight')[len(rows) - 6]} links" in page("concepts.md")
+
+
 def test_what_happens_to_a_chain_has_the_codes_of_the_engine():
     assert [row[1].strip("`") for row in tables(page("readiness.md"))[2][1:]] == [*readiness.HINTS]
 
