@@ -5,6 +5,7 @@
 A gate that fails shows its output at once; the others still run, so that one look shows all there is to mend. A gate
 that passes shows its last line. The table at the end says what passed, and in how many seconds. Arguments are names of
 gates, to run only these; `--thorough` has ansible-test use every Python it can find, the contract tests include faults,
+the collection imported as Galaxy does and run with the newest ansible-core,
 the Molecule scenario run from an empty folder, the page of an audit looked at in a browser, the C code run under
 AddressSanitizer, and the contract tests run on the embedded host as well. That one takes half an hour of one core, so the
 others run beside it, and yield.
@@ -61,6 +62,8 @@ GATES = (
 # what `make test` adds: to a gate's command, and gates of its own
 MORE = {"ansible-test": ("--every-python",), "contract": ("--faults",)}
 SLOW_GATES = (
+    Gate("importer", ("python", "tests/check/importer.py")),
+    Gate("newest", ("python", "tests/check/newest.py")),
     Gate("molecule", ("python", "tests/check/molecule.py")),
     Gate("browser", ("pytest", "tests/browser")),
     Gate("sanitize", ("tests/check/sanitize.sh",)),
