@@ -19,7 +19,7 @@ export UV_SYSTEM_CERTS := true
 COLLECTION := $(ROOT)/.cache/collections/ansible_collections/stubdom/xen
 PLAY := ansible-playbook
 
-.PHONY: help setup check test lab lab-stop demo bench bench-fleet
+.PHONY: help setup check test matrix lab lab-stop demo bench bench-fleet
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: setup ## lint, unit tests, and the contract tests on a simulated Xen host
 test: setup ## every test: the gates on every Python found, beside the contract tests on the embedded Xen host
 	@$(MAKE) --no-print-directory lab
 	@python tests/check/gates.py --thorough
+
+matrix: setup ## the contract tests on a real Xen host of each Debian, into docs/support-matrix.md: hours; SUITES="trixie" runs one
+	@python tests/check/matrix.py $(SUITES)
 
 # Xen hosts for tests: make lab HOSTS="xen1 xen2"; LAB_ARGS goes to ansible-playbook, e.g. LAB_ARGS='-e lab_memory=4096'
 HOSTS ?=
