@@ -72,6 +72,8 @@ GATES = (
 # what `make test` adds: to a gate's command, and gates of its own
 MORE = {"ansible-test": ("--every-python",), "contract": ("--faults",)}
 SLOW_GATES = (
+    Gate("importer", ("python", "tests/check/importer.py")),
+    Gate("newest", ("python", "tests/check/newest.py")),
     Gate("molecule", ("python", "tests/check/molecule.py")),
     Gate("browser", ("pytest", "tests/browser")),
     Gate("sanitize", ("tests/check/sanitize.sh",)),
