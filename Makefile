@@ -19,7 +19,7 @@ export UV_SYSTEM_CERTS := true
 COLLECTION := $(ROOT)/.cache/collections/ansible_collections/stubdom/xen
 PLAY := ansible-playbook
 
-.PHONY: help setup check test docs lab lab-stop demo bench bench-fleet
+.PHONY: help setup check test docs matrix lab lab-stop demo bench bench-fleet
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: setup ## every test: the gates on every Python found, beside the contract 
 
 docs: setup ## the documentation as a site, with the reference of all modules, plugins and roles
 	@python tests/check/docsite.py
+
+matrix: setup ## the contract tests on a real Xen host of each Debian, into docs/support-matrix.md: hours; SUITES="trixie" runs one
+	@python tests/check/matrix.py $(SUITES)
 
 # Xen hosts for tests: make lab HOSTS="xen1 xen2"; LAB_ARGS goes to ansible-playbook, e.g. LAB_ARGS='-e lab_memory=4096'
 HOSTS ?=

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import (
     admission,
     compare,
+    consoles,
     emulator,
     intent,
     order,
@@ -59,6 +60,7 @@ async def decide(host: Any, given: Guest, policy: Policy, state: State) -> Decis
     wanted = intent.complete(given, state, host.machine_id(), policy.compare)
     if (emulated := swtpm.of(wanted)) and not emulated.model:
         wanted = swtpm.fitted(wanted, (await info(host)).version)
+    wanted = await consoles.fitted(host, wanted)
     _starts_with_its_tpm(given, policy, state, wanted)
     saving.refuse_uuid(state, wanted)
     text, path = intent.text_of(wanted, state)

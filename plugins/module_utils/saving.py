@@ -8,11 +8,10 @@ refuse() judges the guest as it was seen, admit() asks the host. Both raise XenE
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Callable, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, manifest
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, firmware_dirs, info
@@ -20,8 +19,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR,
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 
-IMAGE_MANIFEST = "qemu-stubdom-linux.json"  # role stubdom_image writes it beside the image
-ABLE = "save"  # and says in `able` that guests can be saved and restored with it
+ABLE = "save"  # what the manifest of an image says in `able` when guests can be saved and restored with it
 BESIDE_MEMORY = 32 * MIB  # what a saved file has beside the guest's memory: device state, video memory, page numbers
 NOTHING_THERE = {
     "absent": "there is no such guest", "halted": "it does not run", "fresh": "it never ran", "crashed": "it has crashed",
@@ -181,9 +179,4 @@ def _image_able(host: Any, about: Any, config: Mapping[str, Any]) -> bool:
     folders = firmware_dirs(about.version)
     if ramdisk and ramdisk.rpartition("/")[0] not in folders:
         return True
-    found = next((text for folder in folders if (text := host.read_file(f"{folder}/{IMAGE_MANIFEST}")) is not None), "{}")
-    try:
-        manifest = json.loads(found)
-    except ValueError:
-        return False
-    return isinstance(manifest, dict) and ABLE in (manifest.get("able") or ())
+    return ABLE in (manifest.read(host, folders).get("able") or ())

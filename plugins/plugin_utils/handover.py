@@ -216,6 +216,8 @@ class Way:
         self.told[step] = told
         if step == "stay":
             self.told.pop("leave", None)  # it is to be left anew
+        if step == "send":
+            self._look()  # xl acts on both hosts
         return told
 
     def _begin(self) -> None:

@@ -139,9 +139,9 @@ class Host:
 
     def sh(self, command: str) -> str:
         """The output of a shell command on the host, which must succeed."""
-        result = self._ansible(*self.arguments("ansible.builtin.raw", command))
-        assert result["outcome"] == "ok", result
-        return str(result["stdout"]).replace("\r\n", "\n").strip()
+        done = self.ansible.shell(str(self.inventory), self.name, command, LIMIT)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return str(done.stdout).strip()
 
     def variables(self) -> dict[str, Any]:
         """The host's variables in the inventory."""

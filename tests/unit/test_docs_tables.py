@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +19,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, 
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
+matrix = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "check" / "matrix.py")))
+
 # The keys of fields that have no key of their own, or none in xl.cfg at all.
 WRITTEN_AS = {"stubdom.type": "device_model_stubdomain_override"}
 NOT_IN_THE_FILE = {"autostart": "a link in `/etc/xen/auto`", "extra_config": "any other key"}
@@ -178,3 +183,40 @@ def test_what_a_task_does_about_what_is_found():
         assert bool(re.search("starts|makes", told)) == ("create" in done), word
         assert ("unpauses" in told) == ("unpause" in done and "create" not in done), word
         assert (told.startswith("leaves"), told.startswith("is refused")) == (word == "running", word == "opaque")
+
+
+# --- what `make matrix` writes
+
+RESULTS = {
+    "bookworm": {
+        "date": "2026-01-02",
+        "versions": {"xen": "4.17.5", "qemu": "7.2.22", "kernel": "6.1.0", "python": "3.11.2"},
+        "tests": {"test_life: test_life[pv]": "passed", "test_life: test_life[hvm]": "passed"},
+    },
+    "trixie": {
+        "date": "2026-01-03",
+        "versions": {"xen": "4.20.0", "qemu": "10.0.2", "kernel": "6.12.0", "python": "3.13.5"},
+        "tests": {"test_life: test_life[pv]": "FAILED: assert 1 == 2"},
+    },
+}
+
+
+def test_a_matrix_has_a_column_for_each_host_and_a_row_for_each_test():
+    assert matrix.table(RESULTS) == [
+        "| what | Xen 4.17.5, Debian 12 | Xen 4.20.0, Debian 13 |",
+        "| --- | --- | --- |",
+        "| qemu | 7.2.22 | 10.0.2 |",
+        "| kernel | 6.1.0 | 6.12.0 |",
+        "| python | 3.11.2 | 3.13.5 |",
+        "| tested on | 2026-01-02 | 2026-01-03 |",
+        "| `test_life: test_life[hvm]` | passed | not there |",
+        "| `test_life: test_life[pv]` | passed | **failed** |",
+    ]
+
+
+def test_the_page_shows_the_matrix_that_was_measured():
+    kept = json.loads(matrix.KEPT.read_text(encoding="utf-8"))
+    block = page("support-matrix.md").partition(matrix.BEGIN)[2].partition(matrix.END)[0]
+    assert block.strip().splitlines() == matrix.table(kept)
+    assert matrix.table({}) == []
+    assert all(kept[suite]["tests"] for suite in kept), "a column without a test says nothing"

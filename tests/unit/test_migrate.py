@@ -63,6 +63,7 @@ STORIES = {
     "saved": (PVH, {}, "saved"), "pv saved": (PV, {}, "saved"), "stubdom saved": (STUBDOM, {}, "saved"),
     "halt": (HVM, {"method": "halt"}, "halt"), "its TPM goes along": (TPM, {}, "halt"),
 }  # fmt: skip
+LIVE = {"live": (HVM, {"ssh": True}, "live")}
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -85,6 +86,19 @@ def test_there_and_back(pair, story):
     assert not task(pair.target, guest)["changed"]
 
 
+def test_live_and_back(pair):
+    """What xl has let run over there is seen there, before anything is decided about it."""
+    before = made(pair, HVM)
+    done = pair.move(HVM["name"], ssh=True)
+    assert (done["method"], [step["step"] for step in done["steps"]]) == (
+        "live", ["prepare", "send", "commit", "release", "forget"],
+    )  # fmt: skip
+    assert_there(pair, HVM, TARGET)
+    assert done["seen"][TARGET]["guest"]["uuid"] == before["uuid"]
+    assert pair.move(HVM["name"], ssh=True)["steps"] == []
+    assert not task(pair.target, HVM)["changed"]
+
+
 @pytest.mark.parametrize("state", ["halted", "saved"])
 def test_a_guest_that_does_not_run_moves_as_it_is(pair, state):
     made(pair, PVH)
@@ -100,9 +114,9 @@ def test_it_starts_with_its_host_again_where_it_did(pair):
 
 
 @pytest.mark.parametrize("then", ["again", "undo"])
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", [*STORIES, *LIVE])
 def test_killed_before_any_of_its_changes(story, then):
-    guest, wish, _method = STORIES[story]
+    guest, wish, _method = {**STORIES, **LIVE}[story]
     kill_at, sides = 0, set()
     while True:
         kill_at += 1

@@ -40,6 +40,9 @@ class Mortal(SimulatedHost):
     async def run(self, argv, *given, **more):
         if argv[1] not in LOOKS and argv[:3] != ["xl", "create", "-n"]:
             self.pair.about_to_change(self, " ".join(argv))
+        if argv[:2] == ["xl", "migrate"]:
+            self.pair.arrive(argv[-2])
+            argv = ["xl", "destroy", argv[-2]]  # as xl_migrate.c ends on this side
         return await super().run(argv, *given, **more)
 
 
@@ -76,6 +79,12 @@ class Pair:
             raise StepFailed(side, step, error.as_result()) from error
         finally:
             self.look()
+
+    def arrive(self, domid):
+        """The other end of `xl migrate`: the guest runs there before it is destroyed here."""
+        self.target.files["/run/arriving.cfg"] = self.source.files[f"/etc/xen/{self.name}.cfg"]
+        self.target.xl("create", "/run/arriving.cfg")
+        del self.target.files["/run/arriving.cfg"]
 
     def carry(self, file, identity):
         to = file_of(Move(self.name, described={"uuid": identity}), file["kind"])
