@@ -55,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "no_guest_code: needs no guest's own code; not run on the embedded host but with --whole")
+    config.addinivalue_line("markers", "thorough: takes its time, and is run with --faults only")
     config.addinivalue_line("markers", "only(kind): what only this kind of host can be made to do")
 
 
@@ -71,7 +72,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
     kind, only = config.getoption("--kind"), item.get_closest_marker("only")
     moved = item.get_closest_marker("no_guest_code") is not None and kind == "embedded" and not config.getoption("--whole")
-    left_out = item.path.name.startswith("test_faults") and kind == "simulated" and not config.getoption("--faults")
+    thorough = item.path.name.startswith("test_faults") or item.get_closest_marker("thorough") is not None
+    left_out = thorough and kind == "simulated" and not config.getoption("--faults")
     return not (moved or left_out) and (only is None or only.args[0] == kind)
 
 
