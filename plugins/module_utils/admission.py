@@ -215,12 +215,12 @@ def _check_memory(facts: Facts, guest: Guest, state: State, more: int) -> None:
     free = facts.info.free_memory + sum(d.memory for d in own if d is not None)
     need = needed_memory(guest) + more
     if facts.info.total_memory < need or (need > free and not facts.autoballoon):
-        raise _no_room(f"{_who(guest, more)} need {need // MIB}MiB", need, free, memory=format_size(guest.memory or 0))
+        raise _no_room(f"{_who(guest, more)} {need // MIB}MiB", need, free, memory=format_size(guest.memory or 0))
 
 
 def _who(guest: Guest, more: int) -> str:
     who = ["the guest"] + ["its stubdomain"] * isolated(guest) + ["its TPM's domain"] * bool(more)
-    return " and ".join(who)
+    return " and ".join(who) + (" needs" if len(who) == 1 else " need")
 
 
 def check_together(about: HostInfo, conf: str, guests: Mapping[str, Guest], states: Mapping[str, State], more: int = 0) -> None:

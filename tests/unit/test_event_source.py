@@ -27,6 +27,8 @@ print(open(sys.argv[1]).read(), end="", flush=True)
 end = open(sys.argv[1] + ".end").read()
 if end == "stay":
     time.sleep(1000)
+sys.stdout.close()
+time.sleep(0.3)  # a process ends a moment after its last word
 sys.exit(end)
 """
 

@@ -168,6 +168,9 @@ class Watch:
             await self._send(process)
             while line := await self._line(process.stdout):
                 await self._take(line)
+            # a signal to one that is ending by itself would take its exit code away (Popen.send_signal reaps)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.wait(), ENDING)
         except ValueError as error:  # a line that is no JSON, or longer than any answer
             raise Lost(f"it says what the watcher does not say: {error}") from error
         finally:
@@ -221,7 +224,7 @@ async def _last(stream: Any) -> str:
 
 async def _ended(process: Any) -> None:
     """Ends the command; the program at its other end finds that nobody listens, and ends as well."""
-    for end in (process.terminate, process.kill):
+    for end in (process.terminate, process.kill) if process.returncode is None else ():
         with contextlib.suppress(ProcessLookupError):
             end()
         with contextlib.suppress(asyncio.TimeoutError):
