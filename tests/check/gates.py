@@ -70,7 +70,7 @@ GATES = (
     ),
 )
 # what `make test` adds: to a gate's command, and gates of its own
-MORE = {"ansible-test": ("--every-python",), "contract": ("--faults",)}
+MORE = {"ansible-test": ("--every-python",), "unit": ("--cov", "--cov-report=term"), "contract": ("--faults",)}
 SLOW_GATES = (
     Gate("importer", ("python", "tests/check/importer.py")),
     Gate("newest", ("python", "tests/check/newest.py")),
