@@ -296,7 +296,7 @@ RECORDED = json.loads((ROOT / "tests/unit/recorded/demo.json").read_text(encodin
 ROLLOUT = json.loads((ROOT / "tests/unit/recorded/rollout.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("text", [p for p in blocks("text") if str(p.id).split(":")[0] not in TOLD])
+@pytest.mark.parametrize("text", [p for p in blocks("text") if str(p.id).partition(":")[0] not in TOLD])
 def test_pictures(text):
     if text.startswith("wave "):
         assert text.splitlines() == rollout_table(ROLLOUT)
