@@ -47,6 +47,7 @@ XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 NO_PV = "PV control interface not available"  # xl_vmcontrol.c: shutdown_domain
 ASK_PATIENCE = 1.0  # seconds at least to pass a request to shut down on
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
+CHANGE_PATIENCE = 120.0  # seconds for an xl that changes a device: libxl waits 10 for each answer of a guest or a back end
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing
@@ -117,8 +118,12 @@ class Walk:
         }  # fmt: skip
 
     async def run(self) -> dict[str, Any]:
-        first = self.state = await self._settled()
+        self.state = await self._settled()
         self.decision = await decide(self.host, self.given, self.policy, self.state)
+        if any(planned.step in CHANGES for planned in self.decision.plan.steps):
+            self.state = await self._seen_alone()
+            self.decision = await decide(self.host, self.given, self.policy, self.state)
+        first = self.state
         approve(self.policy, self.decision.plan)
         if self.decision.parsed is not None:
             dryrun.keep(self.host, self.name, self.decision.parsed)
@@ -228,6 +233,17 @@ class Walk:
         # One that ended between the look and the search for it has cleared what was seen.
         ending = state.word in MONITORED and any(d.name in (self.name, *NAMELESS) for d in state.domains)
         return await look(self.host, self.name) if ending else state
+
+    async def _seen_alone(self) -> State:
+        """The guest once no other xl changes its devices, as that of a killed task may: meanwhile libxl may list none of them.
+
+        One that has just ended may have been at work when the guest was seen, so it is seen again in any case.
+        """
+        began, domain = self.host.now(), self.state.domain
+        while domain and (pids := self.host.changers(domain.domid, self.name)) and self.host.now() < began + CHANGE_PATIENCE:
+            self.host.tell(partial(Waits, self.name, "xl", began, CHANGE_PATIENCE, "another one is at work on it"))
+            await self.host.await_exit(pids, began + CHANGE_PATIENCE)
+        return await look(self.host, self.name)
 
     async def _first_look(self) -> State:
         return await (look(self.host, self.name) if self.domains is None else look_since(self.host, self.name, self.domains))

@@ -32,6 +32,10 @@ from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xensto
 
 LOCK_DIR = "/run/lock/stubdom.xen"
 LOG_DIR = "/var/log/xen"
+# xl's commands, by what they do to a domain that runs
+SAVES = frozenset({b"save", b"migrate", b"remus"})
+DEVICES = (b"block", b"network", b"channel", b"vtpm", b"pci", b"usbctrl", b"usbdev", b"9pfs")
+CHANGES = frozenset({b"cd-insert", b"cd-eject", *(name + end for name in DEVICES for end in (b"-attach", b"-detach"))})
 ENDED = ("@process", "")  # the event that a process ended
 # $0 is a log, the rest a program: run anew after each end that was no failure.
 AGAIN = 'umask 077; cd /; exec </dev/null >>"$0" 2>&1; while "$@"; do :; done'
@@ -355,8 +359,15 @@ class XenHost:
 
     def savers(self, domid: int, name: str) -> list[int]:
         """The pids of the xl processes that save or migrate a domain: it is suspended for them."""
+        return self._at_work(SAVES, domid, name)
+
+    def changers(self, domid: int, name: str) -> list[int]:
+        """The pids of the xl processes that change something of a running domain."""
+        return self._at_work(CHANGES, domid, name)
+
+    def _at_work(self, commands: frozenset[bytes], domid: int, name: str) -> list[int]:
         domain = {str(domid).encode(), name.encode()}
-        return [pid for pid in self._pids() if _is_save(_cmdline(pid), domain)]
+        return [pid for pid in self._pids() if _is_about(_cmdline(pid), commands, domain)]
 
     def receivers(self) -> list[int]:
         """The pids of the xl processes that take in a guest; whose it is they do not tell.
@@ -529,9 +540,9 @@ def _is_create(cmdline: bytes, path: bytes) -> bool:
     return _is_xl(words) and bool({b"create", b"restore"}.intersection(words)) and path in words
 
 
-def _is_save(cmdline: bytes, domain: set[bytes]) -> bool:
+def _is_about(cmdline: bytes, commands: frozenset[bytes], domain: set[bytes]) -> bool:
     words = cmdline.rstrip(b"\0").split(b"\0")
-    return _is_xl(words) and bool({b"save", b"migrate", b"remus"}.intersection(words)) and bool(domain.intersection(words))
+    return _is_xl(words) and bool(commands.intersection(words)) and bool(domain.intersection(words))
 
 
 def _is_monitor(pid: int, log: str) -> bool:

@@ -156,7 +156,7 @@ def detaching(key, identity):
             yield DEVICE_LIMIT
             own.err = f"libxl: error: Domain {domid}:timed out while waiting for device to be removed\n"
             return 1
-        yield A_STEP
+        yield A_STEP + machine.present[domid].lets_go_after
         with record(machine, domid) as config:
             config[key] = [device for device in config.get(key, ()) if device[identity] != words[0]]
         return 0

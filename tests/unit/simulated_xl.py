@@ -55,6 +55,7 @@ class Behaviour:
     stubdom_saves: bool = True  # its image can save, and says so
     disk_full: bool = False  # there is no room for its memory
     lets_go: bool = True  # the guest gives a device back when it is asked to
+    lets_go_after: float = 0.0  # seconds that it takes for that
     tpm_ready: Optional[float] = 3.0  # of a domain that holds a TPM: its TPM answers; None: never
     tpm_dies: Optional[float] = None  # it gives up and powers itself off
     tpm_error: str = ""  # what its init writes before that

@@ -275,3 +275,15 @@ class TestCompare:
     def test_what_is_no_comparison_is_refused(self, host, said):
         assert failure(host, PVH, compare=said).code == "invalid_input"
         assert host.commands == []
+
+
+def test_another_xl_that_is_at_work_on_its_devices_is_waited_for(host):
+    """As that of a task that was killed: while it works libxl may list none of the guest's devices."""
+    two = {**PVH, "disks": [DISK, SECOND]}
+    host.behave(PVH["name"], Behaviour(lets_go_after=5.0))
+    domid = task(host, two)["guest"]["domid"]
+    other = host.machine.run(["xl", "block-detach", str(domid), "xvdb"])
+    assert other.rc is None, "it is at work"
+    done = task(host, {**PVH, "disks": [DISK]})
+    assert (other.rc, steps(done)) == (0, ["store"]), "it has been done, and is not done again"
+    settle(host, {**PVH, "disks": [DISK]})
