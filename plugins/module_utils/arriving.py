@@ -58,8 +58,8 @@ async def accept(host: Any, move: Move) -> dict[str, Any]:
 
 def _check_own(move: Move, guest: Guest) -> None:
     """Raises XenError(cannot_move) for what is no description of this guest: the other host's word becomes files here."""
-    described = [guest, *(g for g in _guests(move, guest) if g is not guest)]
-    wrong = [g.name for g in described if g.name != move.name] + [u for u in [str(move.described["uuid"])] if not UUID.match(u)]
+    uuid = str(move.described["uuid"])
+    wrong = [g.name for g in _guests(move, guest) if g.name != move.name] + [uuid] * (not UUID.match(uuid))
     if wrong:
         msg = f"guest {move.name}: what {move.other} says of it is not of this guest: {wrong[0]!r}"
         hint = "is that host what it was? nothing was touched here"

@@ -18,6 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, emulato
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread, these
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import REPORTS, kind_of
+from ansible_collections.stubdom.xen.plugins.module_utils.change import PATIENCE as CHANGE_PATIENCE
 from ansible_collections.stubdom.xen.plugins.module_utils.change import Asked, change
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.ending import is_over, until, until_gone
@@ -47,7 +48,6 @@ XL_PATIENCE = 60.0  # seconds for xl commands that do one thing
 NO_PV = "PV control interface not available"  # xl_vmcontrol.c: shutdown_domain
 ASK_PATIENCE = 1.0  # seconds at least to pass a request to shut down on
 LOCK_SLACK = 120.0  # seconds beyond ready.timeout that another task may hold the guest's lock
-CHANGE_PATIENCE = 120.0  # seconds for an xl that changes a device: libxl waits 10 for each answer of a guest or a back end
 MONITOR_PATIENCE = 10.0  # seconds that xl's monitor has to clear a guest that shut itself down
 TIMED_OUT = "timed out"  # libxl's words for its own limits (libxl_dm.c, libxl_exec.c)
 GAVE_UP = "libxl: error: "  # it says so before it destroys anything; of a stubdomain that dies it knows nothing

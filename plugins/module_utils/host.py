@@ -35,7 +35,7 @@ LOG_DIR = "/var/log/xen"
 # xl's commands, by what they do to a domain that runs
 SAVES = frozenset({b"save", b"migrate", b"remus"})
 DEVICES = (b"block", b"network", b"channel", b"vtpm", b"pci", b"usbctrl", b"usbdev", b"9pfs")
-CHANGES = frozenset({b"cd-insert", b"cd-eject", *(name + end for name in DEVICES for end in (b"-attach", b"-detach"))})
+CHANGES_DEVICES = frozenset({b"cd-insert", b"cd-eject", *(name + end for name in DEVICES for end in (b"-attach", b"-detach"))})
 ENDED = ("@process", "")  # the event that a process ended
 # $0 is a log, the rest a program: run anew after each end that was no failure.
 AGAIN = 'umask 077; cd /; exec </dev/null >>"$0" 2>&1; while "$@"; do :; done'
@@ -362,8 +362,8 @@ class XenHost:
         return self._at_work(SAVES, domid, name)
 
     def changers(self, domid: int, name: str) -> list[int]:
-        """The pids of the xl processes that change something of a running domain."""
-        return self._at_work(CHANGES, domid, name)
+        """The pids of the xl processes that change the devices of a running domain."""
+        return self._at_work(CHANGES_DEVICES, domid, name)
 
     def _at_work(self, commands: frozenset[bytes], domid: int, name: str) -> list[int]:
         domain = {str(domid).encode(), name.encode()}

@@ -197,11 +197,14 @@ class Way:
         return self.seen[SOURCE] or {}
 
     def _look(self) -> None:
-        self.seen[SOURCE] = source = dict(self.hosts.call(SOURCE, "look")["seen"])
+        self.seen[SOURCE] = dict(self.hosts.call(SOURCE, "look")["seen"])
+        self._look_there()
+
+    def _look_there(self) -> None:
         try:
             self.seen[TARGET] = self.hosts.call(TARGET, "look")["seen"]
         except Unreachable:
-            if source["note"] is None:
+            if self._source()["note"] is None:
                 raise
             self.seen[TARGET] = None
 
@@ -217,7 +220,7 @@ class Way:
         if step == "stay":
             self.told.pop("leave", None)  # it is to be left anew
         if step == "send":
-            self._look()  # xl acts on both hosts
+            self._look_there()  # xl acts on both hosts
         return told
 
     def _begin(self) -> None:

@@ -30,13 +30,18 @@ DOCUMENTED = ("callback", "connection", "filter", "inventory", "module", "role")
 FOLDERS = {"module": "plugins/modules", "role": "roles"}
 
 
+def at_home(home):
+    """The environment of somebody who has nothing of this checkout's or the user's Ansible, at home in a directory (Path)."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "GALAXY_", "MOLECULE_"))}
+    return {**plain, "HOME": str(home)}
+
+
 def told(*command, home=None):
     """The standard output of a command. SystemExit with all its words if it fails.
 
-    home: a directory (Path) to run it in, where it finds nothing of this checkout's or the user's Ansible.
+    home: a directory (Path) to run it in, at_home there.
     """
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    env = {**plain, "HOME": str(home), "ANSIBLE_COLLECTIONS_PATH": str(home)} if home else None
+    env = {**at_home(home), "ANSIBLE_COLLECTIONS_PATH": str(home)} if home else None
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=home, env=env)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from archive import build, install
+from archive import at_home, build, install
 from sources import ROOT
 
 BIN = ROOT / ".cache" / "importer" / "bin"
@@ -27,10 +27,8 @@ META = Path("meta") / "execution-environment.yml"
 
 def run(home, *command):
     """Run a command of the venv in the directory `home` (Path): (exit code, what it said on both outputs)."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "GALAXY_"))}
     env = {
-        **plain,
-        "HOME": str(home),
+        **at_home(home),
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP": str(home / "tmp"),
         "GALAXY_IMPORTER_RUN_ANSIBLE_LINT": str("--with-lint" in sys.argv),

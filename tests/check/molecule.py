@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from archive import build
+from archive import at_home, build
 from sources import ROOT
 
 LAB = ROOT / ".lab"
@@ -30,16 +30,11 @@ CHANGES = {"simulated1": HOST, "lab_kind: simulated": f"lab_kind: simulated\n   
 LIMIT_S = 3000
 
 
-def environment(home):
-    """dict of str: the caller's environment without anything of Ansible's, at home in this directory (Path)."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "MOLECULE_"))}
-    return {**plain, "HOME": str(home), "XEN_LAB_DIR": str(LAB)}
-
-
 def run(home, *command):
     """Run a command in the directory `home` (Path), to its end or to LIMIT_S; the exit code."""
     print("==", *command, flush=True)
-    with subprocess.Popen(command, cwd=home, env=environment(home), stdin=subprocess.DEVNULL, start_new_session=True) as process:
+    env = {**at_home(home), "XEN_LAB_DIR": str(LAB)}
+    with subprocess.Popen(command, cwd=home, env=env, stdin=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             return process.wait(LIMIT_S)
         except BaseException:

@@ -9,8 +9,7 @@ ansible-test has wishes of its own, each met here:
 * ~/.ansible for caches: a home directory under .cache, so that nothing else on this machine meets the stand-in.
 
 What runs on a Xen host is checked on the controller's Python and on the oldest supported one, if this machine has it;
-with --every-python on all that are found, with --controller-only on that one alone. What was not checked is said in the last
-line.
+with --every-python on all that are found. What was not checked is said in the last line.
 """
 
 from __future__ import annotations
@@ -168,9 +167,8 @@ def alone():
 
 def main(arguments):
     """The exit code: ansible-test's own, or 1 when it left no records."""
-    wanted = {"--every-python": PYTHONS, "--controller-only": (CONTROLLER,)}
     with alone():
-        return check(wanted[arguments[0]] if arguments else (OLDEST, CONTROLLER))
+        return check(PYTHONS if "--every-python" in arguments else (OLDEST, CONTROLLER))
 
 
 def check(wanted):

@@ -20,7 +20,7 @@ from simulated_xen import Hypervisor, SimulatedXenstore, Timeline, Tree
 from simulated_xl import Behaviour, Machine
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
-from ansible_collections.stubdom.xen.plugins.module_utils.host import CHANGES, ENDED, Done
+from ansible_collections.stubdom.xen.plugins.module_utils.host import CHANGES_DEVICES, ENDED, Done
 from ansible_collections.stubdom.xen.plugins.module_utils.memory import RESUME
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Progress
 
@@ -298,7 +298,7 @@ class SimulatedHost:
 
     def changers(self, domid, name):
         running = [p for p in self.machine.processes if p.rc is None and {str(domid), name} & set(p.argv)]
-        return [p.pid for p in running if any(word.encode() in CHANGES for word in p.argv)]
+        return [p.pid for p in running if any(word.encode() in CHANGES_DEVICES for word in p.argv)]
 
     def receivers(self):
         return [p.pid for p in self.machine.processes if p.rc is None and "migrate-receive" in p.argv]
