@@ -13,11 +13,11 @@ from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import swtpm, tpmctl
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import LOG_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Vtpm
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import Emulated
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import another_version
 
-LOG_DIR = "/var/log/xen"
 LINK = "vtpm-emulator"
 END_PATIENCE = 10.0  # seconds for its processes to end
 LOST = "put it back; purge_state: true begins with an empty TPM, and all that the guest sealed with the old one is lost"

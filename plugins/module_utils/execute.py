@@ -26,7 +26,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
-    LOG_DIR,
     State,
     auto_path,
     chain_version,
@@ -34,6 +33,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
     links_of,
     look,
 )
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import LOG_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.causes import recognise
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import LOG_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import LOG_DIR
 
 LOG_PATIENCE, LOG_PAUSE = 1.0, 0.05  # seconds: how long, and how often, an empty log is looked at
 
@@ -33,7 +33,7 @@ def named(error: XenError) -> XenError:
     if cause is None:
         return XenError(error.code, error.msg, evidence, error.hint)
     evidence["cause"] = cause.name
-    return XenError(error.code, f"{cause.what} {error.msg}", evidence, f"{cause.hint}. {error.hint or ''}".strip())
+    return XenError(error.code, f"{cause.what} {error.msg}", evidence, "; ".join(filter(None, (cause.hint, error.hint))))
 
 
 async def _tail_soon(host: Any, path: str) -> Optional[str]:

@@ -24,6 +24,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import qmp, sockets, waiting
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import LOG_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.programs import Program
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Source
 from ansible_collections.stubdom.xen.plugins.module_utils.progress_file import ProgressFile, own, sweep
@@ -31,7 +32,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Outcome
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
 
 LOCK_DIR = "/run/lock/stubdom.xen"
-LOG_DIR = "/var/log/xen"
 # xl's commands, by what they do to a domain that runs
 SAVES = frozenset({b"save", b"migrate", b"remus"})
 DEVICES = (b"block", b"network", b"channel", b"vtpm", b"pci", b"usbctrl", b"usbdev", b"9pfs")

@@ -43,6 +43,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.links import (
     target_node,
     with_devices,
 )
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import AUTO_DIR, CONFIG_DIR, FIRMWARE_DIRS, USERDATA_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.placement import placed
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
@@ -51,9 +52,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import NO_EMULAT
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, is_one, report_node, state_path
 from ansible_collections.stubdom.xen.plugins.module_utils.xl import said
-
-CONFIG_DIR, AUTO_DIR, USERDATA_DIR, LOG_DIR = "/etc/xen", "/etc/xen/auto", "/var/lib/xen", "/var/log/xen"
-FIRMWARE_DIRS = ("/usr/lib/xen-{0}.{1}/boot", "/usr/libexec/xen/boot", "/usr/lib/xen/boot", "/usr/local/lib/xen/boot")
 
 PATIENCE, PATIENCE_EACH = 60.0, 0.5  # seconds for `xl list -l`, and more for each domain: on a full host it takes a minute
 

@@ -17,7 +17,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import refuse_moving
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import LOG_DIR, State, chain_version, look
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, chain_version, look
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import LOG_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import stubdom_of

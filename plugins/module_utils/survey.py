@@ -13,7 +13,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.links import target_node
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import CONFIG_DIR, State, links_of, listed, look_all
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, links_of, listed, look_all
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import CONFIG_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_name

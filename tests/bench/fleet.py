@@ -86,7 +86,9 @@ def _run(inventory: Path, options: argparse.Namespace, way: str, vcpus: int, cha
         watch.join()
     if ansible.returncode:
         sys.exit(f"{said[-5000:]}\n== nothing measured: the playbook failed")
-    return Run(time.monotonic() - began, most[0])
+    run = Run(time.monotonic() - began, most[0])
+    print(f"   {_said(run)}", flush=True)
+    return run
 
 
 def _watch(ansible: subprocess.Popen[str], most: list[int]) -> None:

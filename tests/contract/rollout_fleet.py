@@ -99,7 +99,7 @@ def direct(name: str, word: str, **more: Any) -> dict[str, Any]:
     """A guest that Xen starts directly; ``word`` is what changes of it, and takes a reboot to come."""
     return {
         "name": name,
-        **KINDS["pvh"],
+        **KINDS["pv"],
         "cmdline": f"console=hvc0 quiet {word}",
         **PATIENT,
         "shutdown": {"timeout": 10 * MINUTES},

@@ -162,7 +162,6 @@ def between(hosts: tuple[Host, Host]) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.no_guest_code  # on two embedded hosts it takes the better part of an hour
 def test_a_host_is_evacuated_and_has_its_guests_back(hosts: tuple[Host, Host]) -> None:
     one, two = hosts
     guests = {kind: one.described(kind, f"left-{kind}") for kind in ("pv", "hvm")}

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.stubdom.xen.plugins.module_utils import chains
 from ansible_collections.stubdom.xen.plugins.module_utils.causes import CAUSES, TEXT_MAX, recognise
+from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.explain import named as with_cause
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = {path.stem: path for path in sorted((Path(__file__).parent / "recorded" / "causes").glob("*.txt"))}
@@ -78,6 +80,13 @@ def test_the_links_are_those_of_the_chains():
 
 def test_what_was_said_comes_before_the_link_that_follows_from_it():
     assert recognise([said("ioreq_not_mapped")], "qmp").name == "ioreq_not_mapped"
+
+
+def test_what_to_do_about_the_cause_comes_before_what_to_do_anyway():
+    told = with_cause(XenError("create_failed", "It did not start.", {"said": said("qemu_option_unknown")}, "look at the logs"))
+    cause = recognise([said("qemu_option_unknown")])
+    assert told.msg == f"{cause.what} It did not start."
+    assert told.hint == f"{cause.hint}; look at the logs"
 
 
 def test_the_end_of_a_text_is_looked_at():

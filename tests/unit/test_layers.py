@@ -14,7 +14,7 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
-    ["errors", "saved", "tpmctl", "addresses"],
+    ["errors", "paths", "saved", "tpmctl", "addresses"],
     ["spec", "causes", "progress"],
     ["fields", "vtpm"],
     ["swtpm"],
