@@ -343,8 +343,11 @@ def test_the_digest_of_a_file(host, tmp_path):
 
 
 def an_xl(log, *words):
-    """A process that is called as xl is, and waits to be spoken to."""
-    return subprocess.Popen(["xl", "-c", "read word", *words], executable="/bin/sh", stdin=subprocess.PIPE, stdout=log)
+    """A process that is called as xl is, and waits to be spoken to. It has said that it runs: just begun, it has no words yet."""
+    argv = ["xl", "-c", "echo >&2; read word", *words]
+    process = subprocess.Popen(argv, executable="/bin/sh", stdin=subprocess.PIPE, stdout=log, stderr=subprocess.PIPE)
+    process.stderr.readline()
+    return process
 
 
 def test_who_takes_a_guest_in_and_who_looks_after_one_that_came(host, tmp_path, monkeypatch):
