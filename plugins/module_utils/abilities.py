@@ -14,7 +14,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.admission import (
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import firmware_dirs, info, listed
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, listed
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import firmware_dirs
 from ansible_collections.stubdom.xen.plugins.module_utils.qemu import lacks, path_of
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import PROGRAM
 

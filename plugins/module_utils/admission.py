@@ -15,7 +15,8 @@ from typing import Any, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, Field
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain, HostInfo
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, firmware_dirs, info
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import firmware_dirs
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated, lookup
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MIB, Guest, format_size
 

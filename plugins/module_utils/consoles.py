@@ -18,8 +18,8 @@ from typing import Any
 
 from ansible_collections.stubdom.xen.plugins.module_utils import manifest
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import firmware_dirs, info
-from ansible_collections.stubdom.xen.plugins.module_utils.paths import FIRMWARE_DIRS
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import FIRMWARE_DIRS, firmware_dirs
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 
 SINCE = (8, 2)

@@ -25,15 +25,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.ending import is_over,
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import (
-    State,
-    auto_path,
-    chain_version,
-    config_path,
-    links_of,
-    look,
-)
-from ansible_collections.stubdom.xen.plugins.module_utils.paths import LOG_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, chain_version, links_of, look
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import auto_path, config_path, xl_log_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
@@ -204,7 +197,7 @@ class Walk:
                 "state": self.state.word,
                 "domid": domain.domid if domain else None,
                 "flags": domain.flags if domain else None,
-                "xl_log": self.host.tail(f"{LOG_DIR}/xl-{self.name}.log", 1000),
+                "xl_log": self.host.tail(xl_log_path(self.name), 1000),
             },
             "does somebody else (xl's monitor, another tool) act on this guest? run again: it starts from what is there",
         )
@@ -456,7 +449,7 @@ class Walk:
     def _makers(self, state: Optional[State] = None) -> list[int]:
         """The xl processes that make the guest: all of them where its state tells from which saved memory it may be made."""
         paths = [config_path(self.name), *([state.saved.path] if state and state.saved else [])]
-        log = f"{LOG_DIR}/xl-{self.name}.log"
+        log = xl_log_path(self.name)
         return sorted({pid for path in paths for pid in self.host.makers(path, log)})
 
     def _savers(self, state: State) -> list[int]:

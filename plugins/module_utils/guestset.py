@@ -21,7 +21,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, links_of, look_all
-from ansible_collections.stubdom.xen.plugins.module_utils.paths import CONFIG_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_name, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options, invalid
@@ -86,7 +86,7 @@ def _others(host: Any, options: Mapping[str, Any], members: Sequence[Member]) ->
     """Where guests are to be purged, all that have a file and are not described."""
     if not options.get("purge"):
         return []
-    filed = [path.rsplit("/", 1)[1][: -len(".cfg")] for path in host.find(f"{CONFIG_DIR}/*.cfg")]
+    filed = [config_name(path) for path in host.find(config_path("*"))]
     return sorted(set(filed) - {member.name for member in members})
 
 

@@ -43,7 +43,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.links import (
     target_node,
     with_devices,
 )
-from ansible_collections.stubdom.xen.plugins.module_utils.paths import AUTO_DIR, CONFIG_DIR, FIRMWARE_DIRS, USERDATA_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import USERDATA_DIR, auto_path, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.placement import placed
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
@@ -122,19 +122,6 @@ class State:
     spent: tuple[str, ...] = ()
     foreign: Optional[Saved] = None
     emulated: Emulated = NO_EMULATOR
-
-
-def firmware_dirs(version: Version) -> list[str]:
-    """Where libxl of that Xen may have the images of its domains."""
-    return [folder.format(*version) for folder in FIRMWARE_DIRS]
-
-
-def config_path(name: str) -> str:
-    return f"{CONFIG_DIR}/{name}.cfg"
-
-
-def auto_path(name: str) -> str:
-    return f"{AUTO_DIR}/{name}.cfg"
 
 
 async def listed(host: Any) -> tuple[Domain, ...]:

@@ -17,10 +17,11 @@ import socket
 from collections.abc import Container
 from typing import Any, Optional
 
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import USERDATA_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.waiting import Readable, flocked
 
 SOCKET = re.compile(r"/qmp-libxl-(\d+)\Z")
-LOCKS = "/var/lib/xen/userdata-l.{}.*.qmp-socket-lock"
+LOCKS = USERDATA_DIR + "/userdata-l.{}.*.qmp-socket-lock"
 MOST = 1 << 16  # bytes of one message
 
 

@@ -18,7 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import refuse_moving
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, chain_version, look
-from ansible_collections.stubdom.xen.plugins.module_utils.paths import LOG_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import xl_log_path
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import stubdom_of
@@ -79,7 +79,7 @@ async def _made(host: Any, state: State, deadline: float) -> State:
 
 def _evidence(host: Any, state: State) -> dict[str, Any]:
     domid = state.domain.domid if state.domain else None
-    return {"state": state.word, "domid": domid, "xl_log": host.tail(f"{LOG_DIR}/xl-{state.name}.log", 1000)}
+    return {"state": state.word, "domid": domid, "xl_log": host.tail(xl_log_path(state.name), 1000)}
 
 
 async def _proven(host: Any, state: State, deadline: float) -> tuple[State, Proof]:

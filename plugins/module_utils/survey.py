@@ -14,7 +14,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.links import target_node
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, links_of, listed, look_all
-from ansible_collections.stubdom.xen.plugins.module_utils.paths import CONFIG_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_name, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_name
@@ -50,7 +50,7 @@ def _stubdoms(host: Any, domains: Sequence[Domain]) -> dict[int, int]:
 def _all_names(host: Any, domains: Sequence[Domain], stubdoms: set[int]) -> set[str]:
     """Guests that have a domain, and guests that have a file, or are in one."""
     running = {d.name for d in domains if d.domid != 0 and not d.dying and d.domid not in stubdoms}
-    filed = {path.rsplit("/", 1)[1][: -len(".cfg")] for path in host.find(f"{CONFIG_DIR}/*.cfg")}
+    filed = {config_name(path) for path in host.find(config_path("*"))}
     return running | filed | names_of(host.find(f"{SAVE_DIR}/*"))
 
 
