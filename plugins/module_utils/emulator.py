@@ -110,10 +110,13 @@ async def _proven(host: Any, name: str, patience: float) -> None:
 async def down(host: Any, name: str) -> None:
     """Ends the emulator. The state stays."""
     limit = host.now() + END_PATIENCE
-    while (pids := host.having(swtpm.mark(name))) and host.now() < limit:
+    ended: set[int] = set()
+    # The shell leads a process group, and in it is also the swtpm that it was just about to start.
+    while (pids := [pid for pid in host.having(swtpm.mark(name), ended) if pid not in ended]) and host.now() < limit:
         host.end(pids)  # the first is the one that would start another
         for pid in pids:
             await host.await_exit([pid], limit)
+        ended.update(pids)
     for path in (swtpm.socket_path(name), swtpm.pid_path(name)):
         host.remove(path)
 

@@ -376,9 +376,13 @@ class XenHost:
         """
         return [pid for pid in self._pids() if _receives(_cmdline(pid)) and not _output(pid).startswith(LOG_DIR)]
 
-    def having(self, word: str) -> list[int]:
-        """The pids of the processes in whose command lines there is that word."""
-        return sorted(pid for pid in self._pids() if self.runs(pid, word))
+    def having(self, word: str, groups: Collection[int] = ()) -> list[int]:
+        """The pids of the processes in whose command lines there is that word, and of those in one of the process groups.
+
+        Between a fork's exec and the program's first instruction Linux tells of no command line: what such a process will
+        be is known by its group alone.
+        """
+        return sorted(pid for pid in self._pids() if self.runs(pid, word) or _group(pid) in groups)
 
     def runs(self, pid: int, word: str) -> bool:
         """Whether a process lives, with that word in its command line."""
@@ -430,6 +434,14 @@ class XenHost:
                 yield
             finally:
                 stream.truncate(0)
+
+
+def _group(pid: int) -> Optional[int]:
+    """The process group that a process is in; None where it has gone."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
 
 
 @contextlib.contextmanager

@@ -169,7 +169,7 @@ class SimulatedHost:
             await Until(lambda: False, deadline)
         return found
 
-    def having(self, word):
+    def having(self, word, groups=()):
         return self.emulators.having(word)
 
     def runs(self, pid, word):

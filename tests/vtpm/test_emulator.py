@@ -26,6 +26,7 @@ from ansible.module_utils.testing import patch_module_args
 from conftest import _have
 
 from ansible_collections.stubdom.xen.plugins.module_utils import emulator, swtpm
+from ansible_collections.stubdom.xen.plugins.module_utils import host as host_module
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, Vtpm
@@ -156,6 +157,19 @@ def test_one_that_is_told_to_end_is_followed_by_another_that_nobody_holds(host: 
     os.kill(int(pid or 0), signal.SIGTERM)
     free(host)
     guest.end(in_good_order=False)
+
+
+def test_one_that_is_just_being_begun_is_ended_with_the_shell_that_begins_it(
+    host: XenHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a process that has not reached its first instruction Linux has no command line: none is known by that."""
+    up(host)
+    _shell, begun = host.having(swtpm.mark("web"))
+    known = host_module._cmdline
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(host_module, "_cmdline", lambda pid: b"" if pid == begun else known(pid))
+        host.finish(emulator.down(host, "web"))
+    assert host.having(swtpm.mark("web")) == []
 
 
 def test_a_state_that_it_cannot_read_is_told_and_left(host: XenHost) -> None:
