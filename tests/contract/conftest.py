@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from xenhost import ROOT, Host, playbook
 KINDS = ("embedded", "simulated")
 SECOND = "xen2"  # the embedded host that is booted where a test wants two
 RUNNERS = {"embedded": "labhost", "simulated": "simhost"}
+TWO_HOSTS = ("test_evacuate.py", "test_migrate.py", "test_rollout.py")
 # They are begun first where there are several workers, as the last to end tells how long it takes.
 LONGEST = (
     "test_migrate.py",
@@ -38,6 +39,7 @@ LONGEST = (
     "test_faults_domains.py",
     "test_pains.py",
     "test_changes.py",
+    "test_evacuate.py",
     "test_failing_stubdom.py",
     "test_killed.py",
     "test_life.py",
@@ -48,7 +50,7 @@ LONGEST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kind", choices=KINDS, default="simulated", help="the kind of Xen host to test on")
     parser.addoption("--host", default="xen1", help="the embedded host to test on")
-    parser.addoption("--prepared", action="store_true", help="the host has its snapshot 'prepared' from an earlier run")
+    parser.addoption("--prepared", action="store_true", help="the hosts have their snapshots 'prepared' from earlier runs")
     parser.addoption("--faults", action="store_true", help="also what goes wrong on purpose: full disks, kills, stalls")
     parser.addoption("--whole", action="store_true", help="on the embedded host also what needs no guest's own code")
 
@@ -63,10 +65,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = [item for item in items if not _belongs(item, config)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted((item for item in items if item not in left_out), key=lambda item: item.path.name not in LONGEST)
+    items[:] = sorted((item for item in items if item not in left_out), key=_order(config.getoption("--kind")))
     for item in items:  # the tests of a file share its host, unless they say otherwise
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+def _order(kind: str) -> Callable[[pytest.Item], bool]:
+    """The key by which the tests are sorted: on the embedded kind a second host comes late, as the machine is small."""
+    return lambda item: item.path.name in TWO_HOSTS if kind == "embedded" else item.path.name not in LONGEST
 
 
 def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
@@ -154,27 +161,33 @@ def _prepare(lab: Lab) -> None:
     lab.have("saved", lab_snapshot="prepared")
 
 
-@pytest.fixture(scope="module")
-def pair(lab: Lab, request: pytest.FixtureRequest) -> Iterator[tuple[Host, Host]]:
-    """Two prepared hosts, and no guest on them but Domain-0. Both are in the inventory of each.
-
-    An embedded second host is booted for this, and has no image of a stubdomain: its build takes minutes.
-    """
+@pytest.fixture(scope="session")
+def second(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Another prepared host, which ends with the run. An embedded one has no image of a stubdomain: its build takes minutes."""
     second = Lab(lab.host.kind, ROOT / ".lab", SECOND, second=True)
     if second.host.kind == "simulated":
         _simulated(second, request.config)
-        second.reset("prepared")
     else:
         second.have("running", lab_snapshot="fresh")
-        second.host.role_of("host")
-    lab.reset("prepared")
-    first = Host(lab.host.name, second.inventory, lab.host.kind)  # what was started last wrote both into its inventory
-    yield first, second.host
-    for host in (first, second.host):
-        host.ansible.close()
-    second.have("absent")
+        if not request.config.getoption("--prepared"):
+            second.host.role_of("host")
+            second.have("saved", lab_snapshot="prepared")
+    yield second
+    second.host.ansible.close()
+    if not request.config.getoption("--prepared"):
+        second.have("absent")
     if second.inventory != lab.inventory:
         second.inventory.unlink()
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab, second: Lab) -> Iterator[tuple[Host, Host]]:
+    """Two prepared hosts, and no guest on them but Domain-0. Both are in the inventory of each."""
+    for one in (lab, second):
+        one.reset("prepared")
+    first = Host(lab.host.name, second.inventory, lab.host.kind)  # what was started last wrote both into its inventory
+    yield first, second.host
+    first.ansible.close()
 
 
 @pytest.fixture(scope="module")

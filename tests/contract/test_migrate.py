@@ -1,9 +1,6 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two hosts and a guest between them: it is on one of them, whatever happens on the way, and comes back.
-
-On the embedded hosts, where guests' own code runs, one story: an evacuation, live where that is possible, and back.
-"""
+"""Two hosts and a guest between them: it is on one of them, whatever happens on the way, and comes back."""
 
 from __future__ import annotations
 
@@ -15,12 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from xenhost import ENV, KINDS, PATIENT, PULL_THE_PLUG, Host, playbook
-
-KEY = "/root/.ssh/between_hosts"
-# The hosts of the lab reach each other by the gateway of their emulated network, which is this machine.
-GATEWAY = "10.0.2.2"
-LINK = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR -i {KEY} -p {{port}}"
+from one_place import assert_only_on, runs
+from xenhost import ENV, KINDS, PATIENT, PULL_THE_PLUG, Host
 
 
 @pytest.fixture
@@ -39,22 +32,6 @@ def migrate(source: Host, target: Host, name: str, **options: Any) -> dict[str, 
     result = source.module("guest_migrate", name=name, to=target.name, **{**PATIENT, **options})
     assert not result["failed"], result
     return result
-
-
-def runs(host: Host, name: str) -> bool:
-    """Whether the guest has a domain there that has been let run."""
-    lines = [line.split() for line in host.sh("xl list").splitlines()]
-    return any(words[0] == name and words[4][2:4] == "--" for words in lines[1:])
-
-
-def assert_only_on(host: Host, other: Host, name: str) -> None:
-    assert (runs(host, name), runs(other, name)) == (True, False)
-    assert name not in other.domains()
-    assert host.sh(f"ls /etc/xen/{name}*.cfg") != "" and other.sh(f"ls /etc/xen/{name}*.cfg 2>/dev/null; true") == ""
-    for one in (host, other):
-        assert one.sh("ls -A /var/lib/stubdom.xen/saved 2>/dev/null; true") == ""
-    notes = host.module("guest_handover", step="list")["told"]["notes"]
-    assert [note for note in notes if note["name"] == name] == []
 
 
 @pytest.mark.no_guest_code
@@ -147,42 +124,3 @@ def test_killed_on_the_way(hosts: tuple[Host, Host], point: str, who: str) -> No
     migrate(one, two, "torn")
     assert_only_on(two, one, "torn")
     assert not two.guest(**guest)["changed"]
-
-
-def between(hosts: tuple[Host, Host]) -> list[dict[str, Any]]:
-    """For the way to each host, what the playbook takes: on simulated hosts, which have no network, there is none."""
-    if hosts[0].kind == "simulated":
-        return [{}, {}]
-    found = []
-    for host in hosts:
-        about = host.variables()
-        host.put(KEY, Path(about["ansible_ssh_private_key_file"]).read_text(encoding="utf-8"))
-        host.sh(f"chmod 600 {KEY} && echo private")
-        found.append({"xen_migrate_ssh": LINK.format(port=about["ansible_port"]), "xen_migrate_address": f"root@{GATEWAY}"})
-    return found
-
-
-@pytest.mark.no_guest_code  # on two embedded hosts it takes more than twenty minutes
-def test_a_host_is_evacuated_and_has_its_guests_back(hosts: tuple[Host, Host]) -> None:
-    one, two = hosts
-    guests = {kind: one.described(kind, f"left-{kind}") for kind in ("pv", "hvm")}
-    two.disk("left-hvm")
-    identities = {guest["name"]: one.guest(**guest)["guest"]["uuid"] for guest in guests.values()}
-    for name in identities:
-        one.booted(name)
-    ways = between(hosts)
-    given = {"evacuate_from": one.name, "evacuate_to": two.name, "evacuate_ready": PATIENT["ready"]}
-
-    told = playbook("evacuate", inventory=two.inventory, **given, **ways[1])
-    live = "live" if ways[1] else "saved"
-    assert f"left-hvm: from {one.name} to {two.name}, {live}; running" in told, told
-    assert f"left-pv: from {one.name} to {two.name}, saved; running" in told, told
-    for name in identities:
-        assert_only_on(two, one, name)
-    assert "nobody has to move" in playbook("evacuate", inventory=two.inventory, **given, **ways[1])
-
-    playbook("evacuate", inventory=two.inventory, **given, **ways[0], evacuate_back=True)
-    for kind, guest in guests.items():
-        assert_only_on(one, two, guest["name"])
-        again = one.guest(**guest)
-        assert (again["changed"], again["guest"]["uuid"], kind) == (False, identities[guest["name"]], kind)

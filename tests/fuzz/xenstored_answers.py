@@ -34,6 +34,7 @@ NUMBERS = (0, 1, 2, 7, 15, 16, 22, 99, 4096, 4097, 1 << 24, (1 << 24) + 1, 0x7FF
 PATHS = ("/local/domain/7/state", "/a", "/local/domain", "/vm/x")
 OUTCOMES = ("answered", "xenstore_refused", "xenstore_lost")
 CODES = ("xenstore_refused", "xenstore_lost", "xenstore_timeout")
+READ_AT_ONCE = 65536  # bytes; of a packet that is longer the client would not read the rest, and the kernel takes none of 200 KiB
 PATIENCE = {False: 60.0, True: 0.003}  # seconds; a connection that is left open is waited for in vain
 
 
@@ -206,7 +207,8 @@ def tried(conversation):
         theirs.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             for data in bits:
-                theirs.send(data)
+                for start in range(0, len(data), READ_AT_ONCE):
+                    theirs.send(data[start : start + READ_AT_ONCE])
         if not is_open:
             theirs.shutdown(socket.SHUT_WR)
         client = Xenstore(Connection(ours), timeout=PATIENCE[is_open])

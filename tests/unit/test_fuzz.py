@@ -57,6 +57,11 @@ def test_a_mistake_is_found_and_can_be_seen_again(case):
     assert run(target, "--seed", "b", "--only", again[1]).returncode == 0
 
 
+def test_more_than_a_packet_of_the_kernel_holds_is_an_input_as_well():
+    done = run("xenstore", "--seed", "7e64006d", "--only", "401031")
+    assert done.returncode == 0, done.stderr[-500:]
+
+
 def test_inputs_that_have_become_useless_are_told():
     done = run("xlcfg", "--inputs", "50", "--seed", "a", mistake="xlcfg.TOKEN = re.compile('(?!)')")
     assert done.returncode == 1 and "hardly ever read" in done.stderr
