@@ -20,8 +20,9 @@ from simulated_xen import Hypervisor, SimulatedXenstore, Timeline, Tree
 from simulated_xl import Behaviour, Machine
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
-from ansible_collections.stubdom.xen.plugins.module_utils.host import CHANGES_DEVICES, ENDED, Done
+from ansible_collections.stubdom.xen.plugins.module_utils.host import ENDED, Done
 from ansible_collections.stubdom.xen.plugins.module_utils.memory import RESUME
+from ansible_collections.stubdom.xen.plugins.module_utils.processes import CHANGES_DEVICES
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Progress
 
 RECORDED = Path(__file__).parent / "recorded" / "xen-4.17"

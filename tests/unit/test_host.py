@@ -352,7 +352,7 @@ def an_xl(log, *words):
 
 def test_who_takes_a_guest_in_and_who_looks_after_one_that_came(host, tmp_path, monkeypatch):
     """Both are called `xl migrate-receive`; the monitor writes a log, by the name that the guest had while it came."""
-    monkeypatch.setattr("ansible_collections.stubdom.xen.plugins.module_utils.host.LOG_DIR", str(tmp_path))
+    monkeypatch.setattr("ansible_collections.stubdom.xen.plugins.module_utils.processes.LOG_DIR", str(tmp_path))
     with (tmp_path / "xl-web--incoming.log").open("w") as log, an_xl(log, "migrate-receive") as monitor:
         receiver = an_xl(subprocess.PIPE, "migrate-receive")
         try:

@@ -25,8 +25,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from conftest import _have
 
-from ansible_collections.stubdom.xen.plugins.module_utils import emulator, swtpm
-from ansible_collections.stubdom.xen.plugins.module_utils import host as host_module
+from ansible_collections.stubdom.xen.plugins.module_utils import emulator, processes, swtpm
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, Vtpm
@@ -165,9 +164,9 @@ def test_one_that_is_just_being_begun_is_ended_with_the_shell_that_begins_it(
     """Of a process that has not reached its first instruction Linux has no command line: none is known by that."""
     up(host)
     _shell, begun = host.having(swtpm.mark("web"))
-    known = host_module._cmdline
+    known = processes._cmdline
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(host_module, "_cmdline", lambda pid: b"" if pid == begun else known(pid))
+        meanwhile.setattr(processes, "_cmdline", lambda pid: b"" if pid == begun else known(pid))
         host.finish(emulator.down(host, "web"))
     assert host.having(swtpm.mark("web")) == []
 
