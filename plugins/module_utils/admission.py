@@ -15,10 +15,11 @@ from typing import Any, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, Field
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain, HostInfo
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import firmware_dirs
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated, lookup
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MIB, Guest, format_size
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 
 STUBDOM_FILES = {"linux": ("qemu-stubdom-linux-kernel", "qemu-stubdom-linux-rootfs"), "minios": ("ioemu-stubdom.gz",)}
 # Memory that libxl gives a stubdomain when nothing is said (libxl_dm.c, 4.14), with the 8 MiB of video memory it adds.

@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain, parse_list
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, look, read_stored, saved_files, with_saved
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import look, read_stored, saved_files
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import auto_path
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State, with_saved
 from ansible_collections.stubdom.xen.plugins.module_utils.xl import failed
 
 NOT_THERE = "does not exist"  # xl_list.c, main_list

@@ -16,13 +16,14 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import walk
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import GONE, IN, note_of
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, look, read_stored
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, look, read_stored
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import auto_path, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import UUID
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import KEPT, SAVE_DIR, place
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import BESIDE_MEMORY, admit_image
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
     Move,
     besides,

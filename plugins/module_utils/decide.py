@@ -28,10 +28,11 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Way, running, ways
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import refuse_moving
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, Vtpm, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE
 
 LETS_RUN = {"create", "restore", "resume", "unpause"}

@@ -20,11 +20,12 @@ from ansible_collections.stubdom.xen.plugins.module_utils.decide import Decision
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, links_of, look_all
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, links_of, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_name, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 
 
 class Member(NamedTuple):

@@ -17,8 +17,8 @@ from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import rules, swtpm, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import EXACTLY, identity
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import DeviceModel, Guest, Nic, Vtpm, overlay, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 
 NAMESPACE = uuid.UUID("5b6c6f3e-3f43-5d0b-9a4c-7374756264d0")
 VERSION_FOR = {"linux": "qemu_xen", "minios": "qemu_xen_traditional"}

@@ -17,10 +17,11 @@ from ansible_collections.stubdom.xen.plugins.module_utils.again import these
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import converge, walk
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import GONE, OUT, note_of
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info, look
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, look
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import auto_path, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.transit import (
     Move,

@@ -16,8 +16,9 @@ from ansible_collections.stubdom.xen.plugins.module_utils.ending import until_go
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, look
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import look
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import KEPT, PART, SAVE_DIR, USED, Saved, place
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 
 PATIENCE, RATE = 180.0, 4 << 20  # seconds for libxl's own waits, and bytes a second that a disk takes at least
 # xl resumes a guest that it could not save, also one that was suspended for another xl. It has no command for only that

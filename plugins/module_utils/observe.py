@@ -3,26 +3,19 @@
 """What is: the stored file, the hypervisor's list, libxl's JSON and xenstore, merged into one State.
 
 No source is enough alone. `xl list -l` leaves out guests that are half-made or whose QEMU does not answer; the
-hypervisor's list knows no configuration; the file says what the next start would bring. look() gathers, _word() judges.
+hypervisor's list knows no configuration; the file says what the next start would bring. look() gathers, state.py judges.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import emulator, xlcfg
-from ansible_collections.stubdom.xen.plugins.module_utils.chains import (
-    NEWEST,
-    WITHOUT_STUBDOM,
-    Subject,
-    Version,
-    depends_on_version,
-    kind_of,
-)
+from ansible_collections.stubdom.xen.plugins.module_utils.chains import NEWEST, Version, depends_on_version
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import (
@@ -45,83 +38,25 @@ from ansible_collections.stubdom.xen.plugins.module_utils.links import (
 )
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import USERDATA_DIR, auto_path, config_path
 from ansible_collections.stubdom.xen.plugins.module_utils.placement import placed
-from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of, of_guest
+from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved, files_of
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import read as read_saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
-from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import NO_EMULATOR, Emulated, hvmloader_told, told_by
-from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
+from ansible_collections.stubdom.xen.plugins.module_utils.state import (
+    Helper,
+    State,
+    Stored,
+    leans,
+    lost_domains,
+    lost_tpm,
+    subject_of,
+    with_saved,
+    word_of,
+)
+from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import told_by
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import SERVES, is_one, report_node, state_path
 from ansible_collections.stubdom.xen.plugins.module_utils.xl import said
 
 PATIENCE, PATIENCE_EACH = 60.0, 0.5  # seconds for `xl list -l`, and more for each domain: on a full host it takes a minute
-
-# The words for a guest's state. Only the first seven are where a guest may be left.
-WORDS = {
-    "absent": "neither a file nor a domain",
-    "halted": "a file, no domain",
-    "running": "a domain that runs",
-    "paused": "a domain that is whole and paused",
-    "saved": "no domain, and a file that holds the guest's memory",
-    "shutdown": "the guest shut itself down and its domain was kept",
-    "crashed": "the guest crashed and its domain was kept",
-    "half_made": "a domain whose creation did not end",
-    "degraded": "a domain that has lost what it leans on: its stubdomain, the domain or the emulator of its TPM, a driver domain",
-    "opaque": "a domain that libxl cannot describe: its device model does not answer",
-    "suspended": "a domain that was being saved by somebody who did not come to an end",
-}
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The guest's file in /etc/xen. managed: it bears this collection's mark. guest: None where xl could not read it."""
-
-    path: str
-    text: str
-    managed: bool
-    guest: Optional[Guest]
-
-
-class Helper(NamedTuple):
-    """The domain of this collection that holds the guest's TPM. domain: None where there is a file only."""
-
-    stored: Stored
-    domain: Optional[Domain]
-    reports: bool  # that its TPM answers
-
-    @property
-    def serves(self) -> bool:
-        return self.domain is not None and self.domain.alive and self.reports
-
-
-@dataclass(frozen=True)
-class State:
-    """One guest as it is. ``config`` is libxl's JSON of the live domain, ``live`` the same as a guest.
-
-    Of a saved guest they are what is in its file, ``saved``. ``spent``: files of saved memory that are of no use any more.
-    ``foreign``: the saved memory of another guest of that name.
-    """
-
-    name: str
-    word: str
-    stored: Optional[Stored]
-    autostart: bool
-    domain: Optional[Domain]
-    stubdom_domid: Optional[int]
-    stubdom: Optional[Domain]
-    config: Optional[Mapping[str, Any]]
-    live: Optional[Guest]
-    leftovers: tuple[Domain, ...]
-    domains: tuple[Domain, ...]
-    has_qemu: bool = False
-    queued: Optional[str] = None  # the text that xl's monitor makes the guest anew from when it reboots by itself
-    helper: Optional[Helper] = None
-    reports: bool = False  # of a vTPM domain: that its TPM answers
-    tpm_state: bool = False  # whether there is a state of a TPM for a guest of this name
-    lost: tuple[str, ...] = ()  # what it leaned on that is gone: "stubdom", "vtpm", "backend", "emulator", "tables" (plan.LOST)
-    saved: Optional[Saved] = None
-    spent: tuple[str, ...] = ()
-    foreign: Optional[Saved] = None
-    emulated: Emulated = NO_EMULATOR
 
 
 async def listed(host: Any) -> tuple[Domain, ...]:
@@ -178,7 +113,7 @@ def _homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int, dic
 
     libxl's JSON knows some of them by name only.
     """
-    leaning = [domid for domid, config in configs.items() if _leans(config)]
+    leaning = [domid for domid, config in configs.items() if leans(config)]
     found = devices_of(host.xenstore(), leaning) if leaning else {}
     return {
         domid: {
@@ -192,22 +127,6 @@ def _homes(host: Any, configs: Mapping[int, Mapping[str, Any]]) -> dict[int, dic
 def saved_files(host: Any, name: str, paths: Sequence[str]) -> tuple[Saved, ...]:
     """The guest's files among these, with what is in them."""
     return tuple(read_saved(file, partial(host.peek, file.path)) for file in files_of(name, paths))
-
-
-def with_saved(state: State, files: Sequence[Saved]) -> State:
-    """The state with what saved files say of it. Pure.
-
-    A guest that has a domain has no use for its file, except where that domain never ran.
-    """
-    if not files:
-        return state
-    uuid = state.domain.uuid if state.domain else (state.stored.guest.uuid if state.stored and state.stored.guest else None)
-    mine, foreign = of_guest(files, uuid)
-    spent = tuple(file.path for file in files if file != mine and not file.kept)
-    state = replace(state, saved=mine, spent=spent, foreign=foreign)
-    if mine is None or state.domain is not None:
-        return state
-    return replace(state, word="saved", config=mine.config or None, live=guest_of_config(mine.config) if mine.config else None)
 
 
 def _described_places(
@@ -250,11 +169,11 @@ def _seen(
     stubdom = next((d for d in domains if d.domid == stubdom_domid), None)
     config = configs.get(domain.domid) if domain is not None else None
     live, emulated = guest_of_config(config) if config else None, emulator.look(host, name)
-    lost = _lost_domains(stubdom_domid, stubdom, homes.get(domain.domid, {}) if domain is not None else {}, domains)
-    lost += _lost_tpm(live, emulated, domain, nodes)
+    lost = lost_domains(stubdom_domid, stubdom, homes.get(domain.domid, {}) if domain is not None else {}, domains)
+    lost += lost_tpm(live, emulated, domain, nodes)
     return State(
         name=name,
-        word=_word(domain, stored is not None, lost, whole, config is not None),
+        word=word_of(domain, stored is not None, lost, whole, config is not None),
         stored=stored,
         autostart=bool(host.linked(auto_path(name))),
         domain=domain,
@@ -310,22 +229,12 @@ async def _configs(
     return found
 
 
-def subject_of(state: State, guest: Optional[Guest]) -> Optional[Subject]:
-    """Whose chain it is, of a guest that is up; None where there is no domain, or no stubdomain that should be."""
-    if guest is None or state.domain is None or not state.domain.alive:
-        return None
-    kind = kind_of(guest, state.has_qemu)
-    if kind not in WITHOUT_STUBDOM and state.stubdom_domid is None:
-        return None
-    return Subject(state.name, state.domain.uuid, state.domain.domid, kind, state.stubdom_domid)
-
-
 async def links_of(host: Any, pairs: Sequence[tuple[State, Optional[Guest]]]) -> dict[str, tuple[dict[str, Any], ...]]:
     """name -> the links, as they are now, of those guests that are up."""
     up = [(state, subject) for state, guest in pairs if (subject := subject_of(state, guest))]
     version = await chain_version(host, [subject.device_model for _state, subject in up])
     whole = {subject.name: replace(subject, version=version) for _state, subject in up}
-    leaning = [whole[state.name] for state, _subject in up if _leans(state.config)]
+    leaning = [whole[state.name] for state, _subject in up if leans(state.config)]
     whole.update((subject.name, subject) for subject in with_devices(host.xenstore(), leaning))
     return dict(zip(whole, await links_now(host, list(whole.values()))))
 
@@ -333,14 +242,6 @@ async def links_of(host: Any, pairs: Sequence[tuple[State, Optional[Guest]]]) ->
 async def chain_version(host: Any, device_models: Iterable[str]) -> Version:
     """Xen's version, asked only where a chain depends on it."""
     return (await info(host)).version if any(map(depends_on_version, device_models)) else NEWEST
-
-
-def _leans(config: Optional[Mapping[str, Any]]) -> bool:
-    """Whether libxl's JSON has a device that another domain may serve. What it does not describe may have one."""
-    if config is None or config.get("vtpms") or config.get("p9s"):
-        return True
-    devices = [device for found in config.values() if isinstance(found, list) for device in found if isinstance(device, dict)]
-    return any(device.get("backend_domid") or device.get("backend_domname") for device in devices)
 
 
 def read_stored(host: Any, name: str) -> Optional[Stored]:
@@ -356,43 +257,6 @@ def read_stored(host: Any, name: str) -> Optional[Stored]:
         text = found
         guest = xlcfg.read(text)
     return Stored(path, text, text.startswith(xlcfg.MARK), guest)
-
-
-def _lost_domains(
-    stubdom_domid: Optional[int], stubdom: Optional[Domain], homes: Mapping[str, Collection[int]], domains: Sequence[Domain]
-) -> tuple[str, ...]:
-    """Which of the domains it leans on are gone. A domain that was made anew has another number, and is not the same one."""
-    dead = ["stubdom"] if stubdom_domid is not None and (stubdom is None or not stubdom.alive) else []
-    alive = {d.domid for d in domains if d.alive}
-    return tuple(dead + [what for what, found in homes.items() if not alive.issuperset(found)])
-
-
-def _lost_tpm(
-    live: Optional[Guest], emulated: Emulated, domain: Optional[Domain], nodes: Mapping[str, Optional[str]]
-) -> tuple[str, ...]:
-    """Of a TPM that QEMU shows the guest: whether that has lost its emulator, and whether hvmloader was not told of it."""
-    if domain is None or not emulated_tpm(live):
-        return ()
-    untold = not domain.never_ran and not hvmloader_told(live, nodes[told_by(domain.domid)])
-    return ("emulator",) * (not emulated.connected) + ("tables",) * untold
-
-
-def _word(domain: Optional[Domain], stored: bool, lost: Sequence[str], whole: bool, described: bool) -> str:
-    if domain is None:
-        return "halted" if stored else "absent"
-    if domain.crashed:
-        return "crashed"
-    if domain.suspended:
-        return "suspended"
-    if domain.shut_down:
-        return "shutdown"
-    if not whole:
-        return "half_made"
-    if lost:
-        return "degraded"
-    if not described:
-        return "opaque"
-    return "paused" if domain.paused else "running"
 
 
 def recorded(host: Any, whole: Sequence[Domain]) -> dict[int, dict[str, Any]]:

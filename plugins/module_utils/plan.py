@@ -16,9 +16,9 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import refuse
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, SECRET_PART, Guest, invalid, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import Wish, is_one, names_own, wish_of

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import guest_served, is_one
 
 

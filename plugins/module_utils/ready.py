@@ -17,13 +17,14 @@ from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import refuse_moving
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, chain_version, look
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import chain_version, look
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import xl_log_path
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.report import stubdom_of
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_name
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, invalid
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.unpause import unpause
 
 PAUSE, PAUSE_MAX = 0.05, 1.0  # seconds between two looks at a guest that is being made, growing

@@ -14,10 +14,11 @@ from typing import Any, Callable, NamedTuple, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import admission, manifest
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import State, info
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import firmware_dirs
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, Saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, format_size
+from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
 
 ABLE = "save"  # what the manifest of an image says in `able` when guests can be saved and restored with it

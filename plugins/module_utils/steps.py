@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The closed set of steps that may change a guest: a row each, and nothing changes a guest in any other way.
 
-disrupts: what the step does to a guest that runs. before: the words of observe.WORDS in which it may begin. after: the
+disrupts: what the step does to a guest that runs. before: the words of state.WORDS in which it may begin. after: the
 words that must hold when it is done, found by looking and never by xl's exit code (`xl unpause` exits 0 when it failed).
 """
 

@@ -13,10 +13,11 @@ from typing import Any, Callable, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import emulator, qemu, swtpm, vtpm
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import Helper, State, info, read_stored
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, read_stored
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_path, firmware_dirs
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.state import Helper, State
 
 Converge = Callable[[Any, Mapping[str, Any], bool], Awaitable[dict[str, Any]]]
 # Every answered command is on the disk already: the domain has nothing to say goodbye to.

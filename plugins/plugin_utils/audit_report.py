@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import printable
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import WORDS as STATES
+from ansible_collections.stubdom.xen.plugins.module_utils.state import WORDS as STATES
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import DISRUPTIONS, STEPS
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_differences import differences
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_verdict import WORDS, Sight, verdict

@@ -15,7 +15,7 @@ BROKEN = ("degraded", "opaque", "half_made", "crashed", "suspended")
 class Sight(NamedTuple):
     """What a guest is judged by.
 
-    described: the inventory has it. state: one of observe.WORDS; None where its host could not be looked at. wanted: the state
+    described: the inventory has it. state: one of state.WORDS; None where its host could not be looked at. wanted: the state
     that it is described in. refused: this host cannot have it as described. broken_links: how many links of its readiness
     chain do not hold. steps: of the plan that leads to the description. pending: how much of that takes more than the
     description allows. drift: in how many fields its file and its domain differ. leftovers: how many domains remain of it.

@@ -29,9 +29,9 @@ MODULES = "ansible_collections.stubdom.xen.plugins.modules"
 
 def observe(seen):
     """Put clocks around the engine's way to programs and around its readiness gate."""
-    from ansible_collections.stubdom.xen.plugins.module_utils import execute, host
+    from ansible_collections.stubdom.xen.plugins.module_utils import acts, host
 
-    run, gate = host.XenHost.run, execute.Gate
+    run, gate = host.XenHost.run, acts.Gate
 
     async def timed(self, argv, *rest, **named):
         began = time.monotonic()
@@ -46,7 +46,7 @@ def observe(seen):
             seen["held"] = [self.started + after for after in self.first_held.values()]
             return proof
 
-    host.XenHost.run, execute.Gate = timed, Watched
+    host.XenHost.run, acts.Gate = timed, Watched
 
 
 def once(module, archive, arguments):

@@ -52,8 +52,8 @@ def asked(suite, command):
 def tested(suite, more):
     """Runs the tests, with more arguments of pytest (list of str); {test: word}. A test that failed has its reason there."""
     report = RESULTS / f"{suite}.xml"
-    words = ("pytest", "-v", "tests/contract", "--kind", "embedded", "--host", host_of(suite), f"--junitxml={report}", *more)
-    subprocess.run(words, cwd=ROOT, check=False)
+    which = ("--kind", "embedded", "--host", host_of(suite), "--suite", suite)
+    subprocess.run(("pytest", "-v", "tests/contract", *which, f"--junitxml={report}", *more), cwd=ROOT, check=False)
     return {_name(case): _outcome(case) for case in ElementTree.parse(report).iter("testcase")}
 
 

@@ -50,6 +50,7 @@ LONGEST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kind", choices=KINDS, default="simulated", help="the kind of Xen host to test on")
     parser.addoption("--host", default="xen1", help="the embedded host to test on")
+    parser.addoption("--suite", default="bookworm", help="the Debian suite that the embedded host is of")
     parser.addoption("--prepared", action="store_true", help="the hosts have their snapshots 'prepared' from earlier runs")
     parser.addoption("--faults", action="store_true", help="also what goes wrong on purpose: full disks, kills, stalls")
     parser.addoption("--whole", action="store_true", help="on the embedded host also what needs no guest's own code")
@@ -87,12 +88,11 @@ def _belongs(item: pytest.Item, config: pytest.Config) -> bool:
 class Lab:
     """The playbook stubdom.xen.lab for the one host of this run, or for a second one."""
 
-    def __init__(self, kind: str, where: Path, embedded: str, second: bool = False) -> None:
+    def __init__(self, kind: str, where: Path, embedded: str, suite: str, second: bool = False) -> None:
         name = {"embedded": embedded, "simulated": f"contract{os.getpid()}" + "-second" * second}[kind]
         self.inventory = where / {"embedded": "inventory.yml", "simulated": f".{name}.yml"}[kind]
         self.given = {"lab_kind": kind, "lab_hosts": [name], "lab_inventory": str(self.inventory)}
-        if kind == "simulated":
-            self.given["lab_owner"] = str(os.getpid())
+        self.given |= {"embedded": {"lab_suite": suite}, "simulated": {"lab_owner": str(os.getpid())}}[kind]
         self.host = Host(name, self.inventory, kind)
 
     def snapshot(self, name: str) -> Path:
@@ -123,7 +123,8 @@ class Lab:
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The lab with a host that the roles host and stubdom_image have made ready, saved as the snapshot 'prepared'."""
-    lab = Lab(request.config.getoption("--kind"), ROOT / ".lab", request.config.getoption("--host"))
+    given = request.config.getoption
+    lab = Lab(given("--kind"), ROOT / ".lab", given("--host"), given("--suite"))
     {"embedded": _embedded, "simulated": _simulated}[lab.host.kind](lab, request.config)
     yield lab
     lab.host.ansible.close()
@@ -164,7 +165,7 @@ def _prepare(lab: Lab) -> None:
 @pytest.fixture(scope="session")
 def second(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Another prepared host, which ends with the run. An embedded one has no image of a stubdomain: its build takes minutes."""
-    second = Lab(lab.host.kind, ROOT / ".lab", SECOND, second=True)
+    second = Lab(lab.host.kind, ROOT / ".lab", SECOND, request.config.getoption("--suite"), second=True)
     if second.host.kind == "simulated":
         _simulated(second, request.config)
     else:

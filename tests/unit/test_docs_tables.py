@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.stubdom.xen.plugins.module_utils import admission, chains, live, observe, plan, readiness
+from ansible_collections.stubdom.xen.plugins.module_utils import admission, chains, live, plan, readiness, state
 from ansible_collections.stubdom.xen.plugins.module_utils.arguments import GUEST, POLICY
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import CODES
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, MODELLED
@@ -173,7 +173,7 @@ def test_choices(number, option):
 
 def test_the_words_for_what_is_found():
     rows = tables(page("guests.md"))[1][1:]
-    assert {word: row[1] for word, row in zip(words(rows)[0], rows)} == observe.WORDS
+    assert {word: row[1] for word, row in zip(words(rows)[0], rows)} == state.WORDS
 
 
 def test_what_a_task_does_about_what_is_found():

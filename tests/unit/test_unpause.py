@@ -41,7 +41,7 @@ def commands(tree):
 def test_one_place_unpauses_and_every_creation_is_paused_or_a_trial():
     """The words that xl is ever called with, anywhere in the plugins: of those that let a domain run, these alone."""
     starting = {(path.stem, words) for path, tree in SOURCES.items() for words in commands(tree) if words and words[0] in STARTS}
-    made = {("execute", ("create", "-p")), ("execute", ("restore", "-p"))}
+    made = {("acts", ("create", "-p")), ("acts", ("restore", "-p"))}
     # xl's own end of a live migration lets a guest run that has a QEMU in dom0 or none, which libxl waits for: methods.py.
     lets = {("unpause", ("unpause",)), ("leaving", ("migrate", "-s"))}
     assert starting == {*lets, *made, ("dryrun", ("create", "-n"))}
