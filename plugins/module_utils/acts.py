@@ -18,7 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.ending import is_over,
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import explained
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import chain_version, links_of, look
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import chain_version, look
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import auto_path, config_path, xl_log_path
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
@@ -78,6 +78,13 @@ class Acts:
             self.serving = await tpm.emulate(self.host, self.policy, self.state, wanted)
         else:
             self.serving = (await tpm.up(self.host, self.policy, self.state, self.converge))["changed"]
+
+    async def _taken_down(self) -> None:
+        """What this walk had brought up to hold the guest's TPM."""
+        if swtpm.of(self.decision.wanted):
+            await emulator.down(self.host, self.name)
+        else:
+            await tpm.down(self.host, self.name, False, self.converge)
 
     async def _report(self) -> None:
         gate = await self._gate(self._domain().uuid, REPORTS)
@@ -291,10 +298,6 @@ class Acts:
         log = xl_log_path(self.name)
         return sorted({pid for path in paths for pid in self.host.makers(path, log)})
 
-    def _savers(self, state: State) -> list[int]:
-        found: list[int] = self.host.savers(state.domain.domid, self.name) if state.domain else []
-        return found
-
     def _domain(self) -> Domain:
         """The guest's domain, which the step's row in steps.py says is there."""
         if self.state.domain is None:
@@ -319,10 +322,6 @@ class Acts:
 
     def _device_model(self) -> str:
         return kind_of(self.decision.wanted or Guest(), self.state.has_qemu)
-
-    async def _readiness(self, after: State) -> tuple[dict[str, Any], ...]:
-        """The links as they came up; for a guest that was up already, as they are now."""
-        return self.links or (await links_of(self.host, [(after, self.decision.wanted)])).get(self.name, ())
 
 
 def _last_line(text: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, emulator, memory, rules, swtpm, tpm
+from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, memory, rules
 from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.acts import MONITOR_PATIENCE, Acts
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread
@@ -22,7 +22,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.change import PATIENCE
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve, decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.observe import look
+from ansible_collections.stubdom.xen.plugins.module_utils.observe import links_of, look
 from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
@@ -98,6 +98,10 @@ class Walk(Acts):
         await self._attempts()
         after = self.state  # each step ended with a look
         return result(first, after, self.decision.wanted, self.decision.plan, self.policy.state, await self._readiness(after))
+
+    async def _readiness(self, after: State) -> tuple[dict[str, Any], ...]:
+        """The links as they came up; for a guest that was up already, as they are now."""
+        return self.links or (await links_of(self.host, [(after, self.decision.wanted)])).get(self.name, ())
 
     async def _attempts(self) -> None:
         """The plan's steps; a start that ran out of time is cleared away and planned anew."""
@@ -200,6 +204,10 @@ class Walk(Acts):
     async def _first_look(self) -> State:
         return await (look(self.host, self.name) if self.domains is None else look_since(self.host, self.name, self.domains))
 
+    def _savers(self, state: State) -> list[int]:
+        found: list[int] = self.host.savers(state.domain.domid, self.name) if state.domain else []
+        return found
+
     # --- failure
 
     async def _cleared(self, error: XenError) -> None:
@@ -215,13 +223,6 @@ class Walk(Acts):
             if self.gate is not None:
                 self.gate.close()
             self.gate = None
-
-    async def _taken_down(self) -> None:
-        """What this walk had brought up to hold the guest's TPM."""
-        if swtpm.of(self.decision.wanted):
-            await emulator.down(self.host, self.name)
-        else:
-            await tpm.down(self.host, self.name, False, converge)
 
     async def _clear_failed_start(self, error: XenError) -> None:
         """Destroys what this walk made and could not finish, unless it is to be kept. Says in the error what is left."""

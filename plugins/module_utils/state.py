@@ -85,6 +85,7 @@ class State:
 
 
 def word_of(domain: Optional[Domain], stored: bool, lost: Sequence[str], whole: bool, described: bool) -> str:
+    """One of WORDS. stored: there is a file. whole: libxl keeps the domain's record. described: libxl can say what it is."""
     if domain is None:
         return "halted" if stored else "absent"
     if domain.crashed:

@@ -21,13 +21,12 @@ LINK = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR -i {
 
 
 @pytest.fixture(scope="module")
-def guests(pair: tuple[Host, Host]) -> dict[str, dict[str, Any]]:
-    """By their names the guests that the first host has, each with its uuid; their own systems have come up."""
+def guests(pair: tuple[Host, Host]) -> dict[str, tuple[dict[str, Any], str]]:
+    """By their names the guests of the first host, as they are described, and their uuids; their own systems have come up."""
     one, two = pair
     two.disk("left-hvm")
-    guests = {f"left-{kind}": one.described(kind, f"left-{kind}") for kind in ("pv", "hvm")}
-    for guest in guests.values():
-        guest["uuid"] = one.guest(**guest)["guest"]["uuid"]
+    described = [one.described(kind, f"left-{kind}") for kind in ("pv", "hvm")]
+    guests = {guest["name"]: (guest, one.guest(**guest)["guest"]["uuid"]) for guest in described}
     for name in guests:
         one.booted(name)
     return guests
@@ -72,6 +71,7 @@ def test_there_is_nobody_left_to_move(pair: tuple[Host, Host], guests: dict[str,
 def test_they_come_back_as_they_were(pair: tuple[Host, Host], guests: dict[str, Any], ways: list[dict[str, Any]]) -> None:
     one, two = pair
     evacuate(pair, **ways[0], evacuate_back=True)
-    for name, guest in guests.items():
+    for name, (guest, uuid) in guests.items():
         assert_only_on(one, two, name)
-        assert not one.guest(**guest)["changed"]
+        again = one.guest(**guest)
+        assert (again["changed"], again["guest"]["uuid"]) == (False, uuid)
