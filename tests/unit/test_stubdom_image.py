@@ -94,12 +94,33 @@ def test_the_late_parts_of_a_ramdisk_are_the_late_entries(build, monkeypatch):
     assert entries_of(gzip.decompress(b"".join(parts))) == late
 
 
-PACKED = {"gzip": gzip.compress(ELF) + b"size", "xz": lzma.compress(ELF) + b"size", "plain": ELF}
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def zstd_frame(content):
+    """One raw block and nothing else (RFC 8878, 3.1.1: a single segment, its size in four bytes)."""
+    return ZSTD + b"\xa0" + struct.pack("<I", len(content)) + struct.pack("<I", len(content) << 3 | 1)[:3] + content
+
+
+def zstd_program(frames):
+    """As `zstd -dcq` reads: frame by frame, and what follows a frame has to be another one."""
+    content = b""
+    while frames:
+        if not frames.startswith(ZSTD):
+            raise ValueError("zstd: /*stdin*\\: unsupported format")
+        (size,) = struct.unpack_from("<I", frames, 5)
+        content, frames = content + frames[12 : 12 + size], frames[12 + size :]
+    return content
+
+
+SIZE = struct.pack("<I", len(ELF))  # what Linux appends to a payload that does not end with it
+PACKED = {"gzip": gzip.compress(ELF), "xz": lzma.compress(ELF) + SIZE, "zstd": zstd_frame(ELF) + SIZE, "plain": ELF + SIZE}
 
 
 @pytest.mark.parametrize("payload", PACKED.values(), ids=PACKED)
-def test_the_kernel_inside_a_bzimage_is_found(build, payload):
-    assert build.vmlinux(bzimage(payload)).startswith(ELF)
+def test_the_kernel_inside_a_bzimage_is_found(build, payload, monkeypatch):
+    monkeypatch.setitem(build.UNPACKERS, ZSTD, zstd_program)
+    assert build.vmlinux(bzimage(payload)) == ELF
 
 
 @pytest.mark.parametrize("image", [ELF, bzimage(b"\x02!L\x18 packed otherwise")], ids=["ELF already", "lz4"])

@@ -32,8 +32,9 @@ PART = 1 << 20
 DIRECTORIES = ["dev", "proc", "proc/xen", "run", "sys", "tmp"]
 XENSTORE_TOOLS = ["xenstore-list", "xenstore-read", "xenstore-write"]
 # gzip, xz, zstd: what a bzImage's payload and a module's file are packed with on the distributions that ship Xen.
+GZIP = b"\x1f\x8b"
 UNPACKERS = {
-    b"\x1f\x8b": lambda data: gzip.zlib.decompressobj(31).decompress(data),
+    GZIP: lambda data: gzip.zlib.decompressobj(31).decompress(data),
     b"\xfd7zXZ\0": lambda data: lzma.LZMADecompressor().decompress(data),
     b"\x28\xb5\x2f\xfd": lambda data: run(["zstd", "-dcq"], input=data, text=False),
 }
@@ -238,7 +239,10 @@ def vmlinux(image):
     setup_sectors = image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", image, 0x248)
     start = (setup_sectors + 1) * 512 + offset
-    kernel = unpack(image[start : start + length])
+    payload = image[start : start + length]
+    # Linux appends the unpacked size, four bytes, where the format has none of its own at its end (scripts/Makefile.lib,
+    # size_append): zstd takes them for another frame that it does not know.
+    kernel = unpack(payload if payload.startswith(GZIP) else payload[:-4])
     return kernel if kernel.startswith(b"\x7fELF") else image
 
 
