@@ -101,6 +101,11 @@ def _short(outcome):
     return outcome.partition(":")[0].replace("FAILED", "**failed**")
 
 
+def known():
+    """{suite: column} of what was kept."""
+    return json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+
+
 def write(kept):
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
@@ -114,11 +119,11 @@ def main(argv):
     if unknown := set(suites) - set(SUITES):
         sys.exit(f"no such suite: {', '.join(sorted(unknown))}. There are: {', '.join(SUITES)}")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    columns = {}
     for suite in suites:
-        kept[suite] = column(suite, more)
-        write(kept)
-    return any(outcome.startswith("FAILED") for suite in suites for outcome in kept[suite]["tests"].values())
+        columns[suite] = column(suite, more)
+        write(known() | columns)  # known anew: another run may have ended meanwhile
+    return any(outcome.startswith("FAILED") for found in columns.values() for outcome in found["tests"].values())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from faults import cleared
 from xenhost import ROOT, Host, playbook
 
 KINDS = ("embedded", "simulated")
-SECOND = "xen2"  # the embedded host that is booted where a test wants two
 RUNNERS = {"embedded": "labhost", "simulated": "simhost"}
 TWO_HOSTS = ("test_evacuate.py", "test_migrate.py", "test_rollout.py")
 # They are begun first where there are several workers, as the last to end tells how long it takes.
@@ -89,7 +88,7 @@ class Lab:
     """The playbook stubdom.xen.lab for the one host of this run, or for a second one."""
 
     def __init__(self, kind: str, where: Path, embedded: str, suite: str, second: bool = False) -> None:
-        name = {"embedded": embedded, "simulated": f"contract{os.getpid()}" + "-second" * second}[kind]
+        name = {"embedded": embedded, "simulated": f"contract{os.getpid()}"}[kind] + "-second" * second
         self.inventory = where / {"embedded": "inventory.yml", "simulated": f".{name}.yml"}[kind]
         self.given = {"lab_kind": kind, "lab_hosts": [name], "lab_inventory": str(self.inventory)}
         self.given |= {"embedded": {"lab_suite": suite}, "simulated": {"lab_owner": str(os.getpid())}}[kind]
@@ -165,17 +164,18 @@ def _prepare(lab: Lab) -> None:
 @pytest.fixture(scope="session")
 def second(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Another prepared host, which ends with the run. An embedded one has no image of a stubdomain: its build takes minutes."""
-    second = Lab(lab.host.kind, ROOT / ".lab", SECOND, request.config.getoption("--suite"), second=True)
+    given = request.config.getoption
+    second = Lab(lab.host.kind, ROOT / ".lab", given("--host"), given("--suite"), second=True)
     if second.host.kind == "simulated":
         _simulated(second, request.config)
     else:
         second.have("running", lab_snapshot="fresh")
-        if not request.config.getoption("--prepared"):
+        if not given("--prepared"):
             second.host.role_of("host")
             second.have("saved", lab_snapshot="prepared")
     yield second
     second.host.ansible.close()
-    if not request.config.getoption("--prepared"):
+    if not given("--prepared"):
         second.have("absent")
     if second.inventory != lab.inventory:
         second.inventory.unlink()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A fleet's guests changed in waves by the playbook stubdom.xen.rollout: one story, told in order.
 
-On simulated hosts it is three of them; on the embedded kind it is xen1, and xen2 which is booted for it.
+On simulated hosts it is three of them; on the embedded kind it is the one under test, and one that is booted for it.
 """
 
 from __future__ import annotations
