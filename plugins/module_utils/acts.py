@@ -20,7 +20,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.explain import explain
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import chain_version, look
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import auto_path, config_path, xl_log_path
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.readiness import Gate, Proof
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 from ansible_collections.stubdom.xen.plugins.module_utils.state import State

@@ -18,7 +18,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import GONE, IN, note_of
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, look, read_stored
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import auto_path, config_path
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import UUID
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import KEPT, SAVE_DIR, place
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import BESIDE_MEMORY, admit_image

@@ -15,8 +15,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.compare import live_ch
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import SAID_MAX, XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.explain import named
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, command, running
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import look, recorded
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest
 from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, Planned

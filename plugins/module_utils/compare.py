@@ -14,10 +14,10 @@ from dataclasses import fields as attributes
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.fields import ABSENT, BY_OPTION, FIELDS, Field
+from ansible_collections.stubdom.xen.plugins.module_utils.fields import ABSENT, FIELDS, Field
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import guest_of_config, leaves
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import IDENTITY, LISTED, Guest, is_secret, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import IDENTITY, LISTED, Guest, to_options
 
 EXACTLY: Mapping[str, str] = MappingProxyType({})  # every field as described
 
@@ -158,7 +158,3 @@ def flat(guest: Guest) -> dict[str, Any]:
         else:
             found[option] = value
     return found
-
-
-def secret(option: str) -> bool:
-    return is_secret(option) or (option in BY_OPTION and BY_OPTION[option].secret)

@@ -30,7 +30,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.live import Way, runni
 from ansible_collections.stubdom.xen.plugins.module_utils.moves import refuse_moving
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import info
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_path
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, Vtpm, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import GONE

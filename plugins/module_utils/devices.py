@@ -16,7 +16,8 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION, number
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import BDF, MASK, invalid, is_secret, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import MASK, is_secret
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import BDF, invalid, to_options
 
 
 class Spelling(NamedTuple):

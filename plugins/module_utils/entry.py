@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError, printable
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import secrets_in
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import secrets_in
 
 
 def _unforeseen(error: Exception) -> XenError:

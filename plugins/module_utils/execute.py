@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils import dryrun, memory, rules
-from ansible_collections.stubdom.xen.plugins.module_utils import plan as planning
 from ansible_collections.stubdom.xen.plugins.module_utils.acts import MONITOR_PATIENCE, Acts
 from ansible_collections.stubdom.xen.plugins.module_utils.again import look_again, look_since, own_domids, reread
 from ansible_collections.stubdom.xen.plugins.module_utils.change import PATIENCE as CHANGE_PATIENCE
@@ -23,7 +22,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.decide import approve,
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import links_of, look
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy, policy_of
 from ansible_collections.stubdom.xen.plugins.module_utils.progress import Waits
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import PART
@@ -57,7 +56,7 @@ async def converge(
 
     In check mode nothing is changed and the result says what would be. Raises XenError.
     """
-    given, policy = from_options(options), planning.policy_of(options)
+    given, policy = from_options(options), policy_of(options)
     rules.check(given)
     if check_mode:
         return await _preview(host, given, policy)
@@ -75,7 +74,7 @@ async def _preview(host: Any, given: Guest, policy: Policy) -> dict[str, Any]:
 
 async def walk(host: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """What converge() does, for a caller that holds the guest's lock."""
-    return await Walk(host, from_options(options), planning.policy_of(options)).run()
+    return await Walk(host, from_options(options), policy_of(options)).run()
 
 
 class Walk(Acts):

@@ -22,7 +22,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.execute import converg
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, links_of, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_name, config_path
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy, policy_of
 from ansible_collections.stubdom.xen.plugins.module_utils.report import result
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, from_options, invalid
 from ansible_collections.stubdom.xen.plugins.module_utils.state import State
@@ -74,7 +74,7 @@ async def converge_all(host: Any, options: Mapping[str, Any], check_mode: bool) 
 
 
 def _members(described: Sequence[Mapping[str, Any]]) -> list[Member]:
-    members = [Member(options, from_options(options), planning.policy_of(options)) for options in described]
+    members = [Member(options, from_options(options), policy_of(options)) for options in described]
     for member in members:
         rules.check(member.given)
     for name, times in Counter(member.name for member in members).items():

@@ -8,20 +8,21 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change, flat, secret
+from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change, flat
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import hidden
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.saving import refuse
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MASK, SECRET_PART, Guest, invalid, vtpm_domain
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import LIVES, STEPS, Planned, disruption_rank
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import of as emulated_tpm
-from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import Wish, is_one, names_own, wish_of
+from ansible_collections.stubdom.xen.plugins.module_utils.vtpm import is_one, names_own
 
 START = ("create", "await", "unpause")
 RESTORE = ("restore", "await", "spend", "unpause", "tidy")
@@ -75,25 +76,6 @@ LOST = {
 
 
 @dataclass(frozen=True)
-class Policy:
-    """How a task wants things done. Times are seconds."""
-
-    state: str = "running"
-    disruption: str = "hotplug"
-    ready_timeout: float = 180.0
-    ready_retries: int = 1
-    on_failure: str = "destroy"
-    shutdown_timeout: float = 120.0
-    shutdown_force: bool = False
-    expect_plan: Optional[str] = None
-    compare: Mapping[str, str] = field(default_factory=dict)  # option -> exact, contains or ignore
-    vtpm: Optional[Wish] = None  # of a TPM in a domain of its own, where the task asks for one
-    purge_state: bool = False
-    moving: bool = False  # a step of the guest's move to another host asks, no task
-    depends_on: tuple[str, ...] = ()  # guests that have to run before this one does
-
-
-@dataclass(frozen=True)
 class Plan:
     steps: tuple[Planned, ...]
     pending: tuple[dict[str, Any], ...]
@@ -105,43 +87,6 @@ class Plan:
         guest = {option: hidden(option, value) for option, value in flat(self.wanted).items()} if self.wanted else {}
         text = json.dumps([shown(self), list(self.pending), guest], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def policy_of(options: Mapping[str, Any]) -> Policy:
-    """The policy in a task's options; what is not said keeps its default. Raises XenError(invalid_input)."""
-    ready, shutdown = options.get("ready") or {}, options.get("shutdown") or {}
-    said: dict[str, Any] = {
-        "state": options.get("state"), "disruption": options.get("disruption"), "expect_plan": options.get("expect_plan"),
-        "ready_timeout": ready.get("timeout"), "ready_retries": ready.get("retries"), "on_failure": ready.get("on_failure"),
-        "shutdown_timeout": shutdown.get("timeout"), "shutdown_force": shutdown.get("force"),
-        "compare": _comparison(options.get("compare") or {}), "vtpm": wish_of(options),
-        "purge_state": options.get("purge_state"), "moving": options.get("moving"),
-        "depends_on": tuple(options.get("depends_on") or ()),
-    }  # fmt: skip
-    policy = Policy(**{k: v for k, v in said.items() if v is not None})
-    for option, value, least in (
-        ("ready.timeout", policy.ready_timeout, 1), ("ready.retries", policy.ready_retries, 0),
-        ("shutdown.timeout", policy.shutdown_timeout, 0),
-    ):  # fmt: skip
-        if value < least:
-            raise invalid(option, value, f"{least} or more")
-    return policy
-
-
-COMPARISONS = ("exact", "contains", "ignore")
-
-
-def _comparison(said: Mapping[str, Any]) -> dict[str, str]:
-    """The task's `compare`. Raises XenError(invalid_input) for what is no field, or cannot be compared so."""
-    heads = {option.partition(".")[0] for option in BY_OPTION} | {"extra_config"}
-    for option, way in said.items():
-        if option not in heads and option not in BY_OPTION:
-            raise invalid(f"compare.{option}", way, "the name of a field", "docs/fields.md has them all")
-        if way not in COMPARISONS:
-            raise invalid(f"compare.{option}", way, f"one of {', '.join(COMPARISONS)}")
-        if way == "contains" and option not in LISTED:
-            raise invalid(f"compare.{option}", way, "exact or ignore", f"contains is for lists of devices: {', '.join(LISTED)}")
-    return {str(option): str(way) for option, way in said.items()}
 
 
 def make(
@@ -160,13 +105,30 @@ def make(
     situation = _situation(state)
     _refuse_opaque(policy, situation, state)
     refuse(policy.state, situation, state, autostart, policy.shutdown_force)
-    steps: list[Planned] = [Planned("store", _store_reason(state, c), "none", c.field, c.before, c.after) for c in stored]
-    set_autostart = [Planned("autostart", "described", "none", "autostart", state.autostart, autostart)]
-    if autostart is None or autostart == state.autostart:
-        set_autostart = []
-    late = bool(autostart) and state.saved is not None  # the host is not to start anew what is still saved
-    steps += [] if late else set_autostart
     power, pending = _power(policy, state, situation, wanted, live)
+    steps = [Planned("store", _store_reason(state, c), "none", c.field, c.before, c.after) for c in stored]
+    starts_with_host = _autostart(state, autostart)
+    late = bool(autostart) and state.saved is not None  # the host is not to start anew what is still saved
+    steps += [] if late else starts_with_host
+    steps += _tidied(policy, situation, state, power) + _with_tpm(policy, state, wanted, power)
+    steps += starts_with_host if late else []
+    if policy.state == "absent":
+        steps += _forget(policy, state)
+    elif _has_to_queue(policy, state, wanted, text, steps, pending):
+        steps.append(Planned("queue", "what waits for a restart comes with the guest's own as well", STEPS["queue"].disrupts))
+    return Plan(tuple(steps), tuple(pending), wanted)
+
+
+def _autostart(state: State, wanted: Optional[bool]) -> list[Planned]:
+    """wanted: whether the guest is to start with its host; None where nobody says."""
+    if wanted is None or wanted == state.autostart:
+        return []
+    return [Planned("autostart", "described", "none", "autostart", state.autostart, wanted)]
+
+
+def _tidied(policy: Policy, situation: str, state: State, power: Sequence[Planned]) -> list[Planned]:
+    """What was left behind, by a guest's end or by a task's, is cleared away before anything else is done."""
+    steps = []
     if state.leftovers and policy.state != "present":
         first = state.leftovers[0]
         what = "is what is left of the guest" if first.name in NAMELESS else f"({first.name}) serves no guest"
@@ -175,12 +137,7 @@ def make(
         steps.append(Planned("tidy", f"the guest is {state.word}: what it was when it was saved is past"))
     if state.word == "saved" and state.saved is not None and not state.saved.kept and policy.state in ("saved", "present"):
         steps.append(Planned("keep", "a task was killed when the guest was saved"))
-    steps += _with_tpm(policy, state, wanted, power) + (set_autostart if late else [])
-    if policy.state == "absent":
-        steps += _forget(policy, state)
-    elif _has_to_queue(policy, state, wanted, text, steps, pending):
-        steps.append(Planned("queue", "what waits for a restart comes with the guest's own as well", STEPS["queue"].disrupts))
-    return Plan(tuple(steps), tuple(pending), wanted)
+    return steps
 
 
 def has_own_tpm(policy: Policy, state: State, wanted: Optional[Guest]) -> bool:
@@ -362,19 +319,6 @@ def _has_to_queue(
     ends = any(name in ("shutdown", "discard", "clear") for name in since)
     forgets = any(step.field in PLACES for step in steps)
     return not ends and (state.live.on_reboot or "") in RESTARTS and (bool(pending) or state.queued is not None or forgets)
-
-
-def hidden(field: str, value: Any) -> Any:
-    """The value, masked if the field is a secret one; of a key without an option, also where a secret is a part of it."""
-    if secret(field):
-        return MASK
-    if isinstance(value, Mapping):
-        return {key: hidden(f"{field}.{key}", item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [hidden(field, item) for item in value]
-    if isinstance(value, str) and field.startswith("extra_config"):
-        return SECRET_PART.sub(rf"\g<1>{MASK}", value)
-    return value
 
 
 def _forget(policy: Policy, state: State) -> list[Planned]:

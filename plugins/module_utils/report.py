@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, hidden, shown
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import hidden
+from ansible_collections.stubdom.xen.plugins.module_utils.plan import Plan, shown
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest, to_options, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.state import Helper, State
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import PROGRAM, state_dir

@@ -13,15 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import LISTS_TOO, MODELLED
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import MASK, masked_at
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
     BDF,
     EMULATOR,
     IDENTITY,
-    MASK,
     Guest,
     UsbController,
     invalid,
-    masked_at,
     to_options,
 )
 

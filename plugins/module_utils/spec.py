@@ -11,17 +11,17 @@ here; what depends on the host is in admission.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Callable, Optional, TypeVar
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import MASK, is_secret
 
 MIB = 1024 * 1024
 UNITS = {"": 1, "B": 1, "KIB": 1024, "MIB": MIB, "GIB": 1024 * MIB, "TIB": 1024 * 1024 * MIB}
 EMULATOR = "emulator"  # the kind of a TPM that is QEMU's
-MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"  # Ansible's own word for what it hides
-SECRET_PART = re.compile(r"(passwd=)([^,]*)")  # in values such as vfb = ["vnc=1,vncpasswd=..."]
+
 SIZE = re.compile(r"\s*(\d+)\s*([A-Za-z]*)\s*$")
 BDF = re.compile(r"(?:([0-9a-f]{1,4}):)?([0-9a-f]{1,2}):([01]?[0-9a-f])\.([0-7*])\Z", re.I)
 
@@ -237,36 +237,6 @@ def invalid(option: str, value: Any, wanted: str, hint: Optional[str] = None) ->
     value = MASK if is_secret(option) else value
     msg = f"{option}: {value!r} cannot be used: wanted {wanted}"
     return XenError("invalid_input", msg, {"option": option, "value": value}, hint or f"correct {option}: nothing was touched")
-
-
-def is_secret(option: str) -> bool:
-    """Whether an option, an xl.cfg key or a path in libxl's JSON holds a password, by its name."""
-    return "passw" in option
-
-
-def secrets_in(value: Any, key: str = "") -> Iterator[str]:
-    """The secrets in a value of extra_config, and in those below it. key: of xl.cfg, that has it."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from secrets_in(item, str(name))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from secrets_in(item, key)
-    elif is_secret(key):
-        yield str(value)
-    elif isinstance(value, str):
-        yield from (match[2] for match in SECRET_PART.finditer(value))
-
-
-def masked_at(value: Any, option: str = "") -> Optional[str]:
-    """The first option of a description that has the mask of a result in it, by its dotted name; None for one without."""
-    if isinstance(value, Mapping):
-        found = (masked_at(item, f"{option}.{name}" if option else str(name)) for name, item in value.items())
-    elif isinstance(value, (list, tuple)):
-        found = (masked_at(item, f"{option}[{i}]") for i, item in enumerate(value))
-    else:
-        return option if MASK in str(value) else None
-    return next((place for place in found if place is not None), None)
 
 
 def from_options(options: Mapping[str, Any]) -> Guest:

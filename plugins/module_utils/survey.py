@@ -13,9 +13,9 @@ from ansible_collections.stubdom.xen.plugins.module_utils.dryrun import parsed
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.links import target_node
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import links_of, listed, look_all
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_name, config_path
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import hidden
 from ansible_collections.stubdom.xen.plugins.module_utils.report import guest_of, leftover, masked
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_name
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import SAVE_DIR, names_of

@@ -15,7 +15,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import info, read_stored
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import config_path, firmware_dirs
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options, vtpm_domain
 from ansible_collections.stubdom.xen.plugins.module_utils.state import Helper, State
 

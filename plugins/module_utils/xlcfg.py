@@ -26,17 +26,9 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import (
     Field,
     number,
 )
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import MASK, is_secret
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
-    MASK,
-    Disk,
-    Guest,
-    Nic,
-    from_options,
-    invalid,
-    is_secret,
-    to_options,
-)
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Guest, Nic, from_options, invalid, to_options
 from ansible_collections.stubdom.xen.plugins.module_utils.swtpm import spelled, taken
 
 MARK = "# Managed by stubdom.xen"

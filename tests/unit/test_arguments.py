@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.stubdom.xen.plugins.module_utils import arguments, plan, rules, spec
+from ansible_collections.stubdom.xen.plugins.module_utils import arguments, rules, spec
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import is_secret
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy, policy_of
 
 MODULES = Path(__file__).resolve().parents[2] / "plugins" / "modules"
 FRAGMENTS = MODULES.parent / "doc_fragments"
@@ -95,7 +97,7 @@ def test_the_defaults_of_the_policy_are_the_engines():
     said = {name: option.get("default") for name, option in arguments.POLICY.items()}
     for group in ("ready", "shutdown"):
         said[group] = {name: option.get("default") for name, option in arguments.POLICY[group]["options"].items()}
-    assert plan.policy_of(said) == plan.Policy()
+    assert policy_of(said) == Policy()
 
 
 def test_every_row_of_the_table_is_an_option():
@@ -106,7 +108,7 @@ def test_every_row_of_the_table_is_an_option():
 def test_secrets_are_marked_for_ansible_too():
     assert [row.option for row in BY_OPTION.values() if row.secret] == ["vnc.password"]
     groups = {name: option["options"] for name, option in arguments.GUEST.items() if "options" in option}
-    secret = {(name, key) for name, options in groups.items() for key in options if spec.is_secret(key)}
+    secret = {(name, key) for name, options in groups.items() for key in options if is_secret(key)}
     assert secret == {("vnc", "password"), ("vfb", "password")}
     assert secret == {(name, key) for name, options in groups.items() for key in options if options[key].get("no_log")}
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.stubdom.xen.plugins.filter.audit_report import FilterModule, audit_report
 from ansible_collections.stubdom.xen.plugins.filter.audit_table import audit_table
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import MASK
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import MASK
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_differences import differences
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_report import guest_of
 from ansible_collections.stubdom.xen.plugins.plugin_utils.audit_verdict import WORDS, Sight, verdict

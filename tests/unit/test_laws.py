@@ -23,7 +23,7 @@ from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import Walk
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import leaves
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import look
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import Policy
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options, to_options
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import CHANGES, STEPS, Planned

@@ -14,7 +14,7 @@ HERE = "ansible_collections.stubdom.xen.plugins.module_utils"
 
 # A file may import those in the rows above its own. A new file needs a place in here.
 LAYERS = [
-    ["errors", "paths", "saved", "tpmctl", "addresses"],
+    ["errors", "masking", "paths", "saved", "tpmctl", "addresses"],
     ["spec", "causes", "progress"],
     ["fields", "vtpm"],
     ["swtpm"],
@@ -31,7 +31,7 @@ LAYERS = [
     ["observe", "dryrun"],
     ["again", "explain", "unpause", "qemu", "manifest"],
     ["consoles", "ending"],
-    ["compare", "purge"],
+    ["compare", "policy", "purge"],
     ["intent", "admission"],
     ["steps"],
     ["live", "saving", "memory"],

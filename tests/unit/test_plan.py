@@ -13,7 +13,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import Domain
 from ansible_collections.stubdom.xen.plugins.module_utils.live import Act, Way
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import POWER, RENEW, Policy, make, policy_of
+from ansible_collections.stubdom.xen.plugins.module_utils.plan import POWER, RENEW, make
+from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy, policy_of
 from ansible_collections.stubdom.xen.plugins.module_utils.saved import Saved
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Guest
 from ansible_collections.stubdom.xen.plugins.module_utils.state import WORDS, State, Stored

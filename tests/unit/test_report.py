@@ -10,7 +10,7 @@ import pytest
 from simulated_host import Behaviour, SimulatedHost
 from stories import HVM, PVH, STUBDOM, by_hand, failure, preview, surveyed, task
 
-from ansible_collections.stubdom.xen.plugins.module_utils.plan import MASK
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import MASK
 
 SECRET, NEWER = "gehei-m1", "gehei-m2"
 VNC = {**HVM, "vnc": {"enabled": True, "password": SECRET}}
