@@ -17,8 +17,8 @@ from ansible_collections.stubdom.xen.plugins.module_utils.fields import FIELDS, 
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import NAMELESS, Domain, HostInfo
 from ansible_collections.stubdom.xen.plugins.module_utils.observe import info
 from ansible_collections.stubdom.xen.plugins.module_utils.paths import firmware_dirs
-from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated, lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MIB, Guest, format_size
+from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new, clashes, isolated
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import LISTED, MIB, Guest, format_size, lookup
 from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 
 STUBDOM_FILES = {"linux": ("qemu-stubdom-linux-kernel", "qemu-stubdom-linux-rootfs"), "minios": ("ioemu-stubdom.gz",)}

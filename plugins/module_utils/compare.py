@@ -16,8 +16,7 @@ from typing import Any, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import ABSENT, FIELDS, Field
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import guest_of_config, leaves
-from ansible_collections.stubdom.xen.plugins.module_utils.rules import lookup
-from ansible_collections.stubdom.xen.plugins.module_utils.spec import IDENTITY, LISTED, Guest, to_options
+from ansible_collections.stubdom.xen.plugins.module_utils.spec import IDENTITY, LISTED, Guest, lookup, to_options
 
 EXACTLY: Mapping[str, str] = MappingProxyType({})  # every field as described
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The stubdom.xen contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Devices that xl.cfg has as texts of KEY=VALUE parts, written and read: all but disks and NICs, which are in xlcfg.py.
+"""Devices that xl.cfg has as texts of KEY=VALUE parts, written and read: all but disks and NICs, which are in disks.py.
 
 The grammars are those of tools/xl/xl_parse.c and, for PCI devices, tools/libs/util/libxlu_pci.c (4.17; before 4.15 the
 address of a PCI device can only be said without a key, so it is written that way). No value can hold a comma. What xl

@@ -83,7 +83,7 @@ VCPUS = Kind(int, number, len)
 CPUS = Kind(str, str, _cpu_ranges)
 ARGS = Kind(list, _args, lambda v: tuple(str(arg) for arg in v))
 DM_VERSION = _words({"qemu_xen": "qemu-xen", "qemu_xen_traditional": "qemu-xen-traditional"})
-DEVICES = Kind(list, list, list)  # a list of texts: devices.py, xlcfg.py and libxl.py know how each looks
+DEVICES = Kind(list, list, list)  # a list of texts: devices.py, disks.py and libxl.py know how each looks
 ACTION = Kind(str, str, lambda v: "rename-restart" if v == "restart_rename" else str(v).replace("_", "-"))
 
 FIELDS: Sequence[Field] = (

@@ -13,11 +13,11 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.chains import kind_of
 from ansible_collections.stubdom.xen.plugins.module_utils.compare import Change
+from ansible_collections.stubdom.xen.plugins.module_utils.disks import disk_text, nic_text
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import at
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB, Guest, from_options
 from ansible_collections.stubdom.xen.plugins.module_utils.state import State
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import STEPS, disruption_rank
-from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import disk_text, nic_text
 
 
 class Running(NamedTuple):

@@ -10,17 +10,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import LISTS_TOO, MODELLED
+from ansible_collections.stubdom.xen.plugins.module_utils.judges import (
+    Judge,
+    each,
+    items,
+    missing,
+    no_word_of,
+    outside,
+    unique,
+    unlike,
+    when,
+)
 from ansible_collections.stubdom.xen.plugins.module_utils.masking import MASK, masked_at
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
     BDF,
     EMULATOR,
-    IDENTITY,
     Guest,
     UsbController,
     invalid,
+    lookup,
     to_options,
 )
 
@@ -30,8 +41,6 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 VDEV = re.compile(r"(xvd|hd|sd|vd)[a-z]{1,2}[0-9]{0,2}\Z")
 NAME_MAX = 100  # "<name>-dm" and the log file names made of it have to fit, too
 EMULATED_NAME_MAX = 80  # beside the directory of the emulators' sockets in the 107 bytes of a socket's path
-
-Judge = Callable[[Guest], Optional[tuple[str, Any]]]  # the offending option and value, or None
 
 
 def check(guest: Guest) -> None:
@@ -51,71 +60,6 @@ def check_name(name: str) -> None:
         raise invalid("name", name, "a guest's name, which is no path")
 
 
-def _when(option: str, bad: Callable[[Guest, Any], Any]) -> Judge:
-    """A rule on one option, asked only when the option is given."""
-
-    def judge(guest: Guest) -> Optional[tuple[str, Any]]:
-        value = lookup(guest, option)
-        return (option, value) if value is not None and bad(guest, value) else None
-
-    return judge
-
-
-def _each(option: str, attribute: str, bad: Callable[[Guest, Any], Any]) -> Judge:
-    """A rule on one attribute of every item of a list."""
-
-    def judge(guest: Guest) -> Optional[tuple[str, Any]]:
-        for i, item in enumerate(getattr(guest, option) or ()):
-            value = getattr(item, attribute)
-            if value is not None and bad(guest, value):
-                return f"{option}[{i}].{attribute}", value
-        return None
-
-    return judge
-
-
-def _unique(option: str, *attributes: str) -> Judge:
-    """No two items alike in all the attributes, which are those of their identity where none are named."""
-    names = attributes or IDENTITY[option]
-
-    def judge(guest: Guest) -> Optional[tuple[str, Any]]:
-        values = [tuple(getattr(item, name) for name in names) for item in getattr(guest, option) or ()]
-        twice = [value for value in values if None not in value and values.count(value) > 1]
-        return (f"{option}.{names[-1]}", twice[0][-1]) if twice else None
-
-    return judge
-
-
-def _missing(option: str, *attributes: str) -> Judge:
-    def judge(guest: Guest) -> Optional[tuple[str, Any]]:
-        for i, item in enumerate(getattr(guest, option) or ()):
-            for attribute in attributes:
-                if getattr(item, attribute) is None:
-                    return f"{option}[{i}].{attribute}", None
-        return None
-
-    return judge
-
-
-def _items(option: str, attribute: str, bad: Callable[[Guest, Any], Any]) -> Judge:
-    """A rule on the items of a list, told of one attribute."""
-
-    def judge(guest: Guest) -> Optional[tuple[str, Any]]:
-        for i, item in enumerate(getattr(guest, option) or ()):
-            if bad(guest, item):
-                return f"{option}[{i}].{attribute}", getattr(item, attribute)
-        return None
-
-    return judge
-
-
-def lookup(guest: Any, option: str) -> Any:
-    """The value at a dotted option name, such as 'stubdom.kernel'."""
-    for part in option.split("."):
-        guest = getattr(guest, part)
-    return guest
-
-
 def isolated(guest: Guest) -> bool:
     """Whether the device model is to run in a stubdomain of its own."""
     return guest.stubdom.type in ("linux", "minios")
@@ -123,14 +67,6 @@ def isolated(guest: Guest) -> bool:
 
 def _not_hvm(guest: Guest, _value: Any) -> bool:
     return guest.type in ("pv", "pvh")
-
-
-def _outside(least: int, most: int) -> Callable[[Guest, Any], bool]:
-    return lambda guest, value: not least <= value <= most
-
-
-def _no_word_of(*words: str) -> Callable[[Guest, Any], bool]:
-    return lambda guest, value: value not in words
 
 
 def _over_cap(guest: Guest, cap: int) -> bool:
@@ -180,10 +116,6 @@ def _emulated_there(guest: Guest) -> bool:
     return any(v.kind == EMULATOR for v in guest.vtpm or ())
 
 
-def _unlike(pattern: re.Pattern[str]) -> Callable[[Guest, Any], bool]:
-    return lambda guest, value: not pattern.match(value)
-
-
 def _extra_owned(guest: Guest) -> Optional[tuple[str, Any]]:
     clash = [key for key in sorted(guest.extra_config) if key in MODELLED and not _list_alone(guest, key)]
     return (f"extra_config.{clash[0]}", guest.extra_config[clash[0]]) if clash else None
@@ -208,212 +140,212 @@ def _masked(guest: Guest) -> Optional[tuple[str, Any]]:
 UNSERVED = "no QEMU in dom0 serves a guest whose device model is in a stubdomain"
 Rule = tuple[Judge, str, Optional[str]]
 RULES: list[Rule] = [
-    (_when("name", lambda g, v: v.isdigit()), "a name that is not all digits", "xl takes a number for a domid"),
+    (when("name", lambda g, v: v.isdigit()), "a name that is not all digits", "xl takes a number for a domid"),
     (
-        _when("name", lambda g, v: v.endswith("-dm")),
+        when("name", lambda g, v: v.endswith("-dm")),
         "a name that does not end in -dm",
         "libxl gives that name to the stubdomain of the guest before the suffix",
     ),
     (
-        _when("name", lambda g, v: not NAME.match(v) or len(v) > NAME_MAX),
+        when("name", lambda g, v: not NAME.match(v) or len(v) > NAME_MAX),
         f"at most {NAME_MAX} letters, digits and _ . + -, not beginning with . + or -",
         None,
     ),
-    (_when("name", lambda g, v: v.lower() == "domain-0"), "a guest's name", "Domain-0 is the host itself"),
-    (_when("uuid", _unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
-    (_when("uuid", lambda g, v: set(v) <= set("0-")), "a UUID that is not all zero", "that is Domain-0's"),
-    (_when("vcpus", lambda g, v: v < 1), "at least one vcpu", None),
-    (_when("max_vcpus", lambda g, v: v < (g.vcpus or 1)), "no fewer than vcpus", None),
+    (when("name", lambda g, v: v.lower() == "domain-0"), "a guest's name", "Domain-0 is the host itself"),
+    (when("uuid", unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
+    (when("uuid", lambda g, v: set(v) <= set("0-")), "a UUID that is not all zero", "that is Domain-0's"),
+    (when("vcpus", lambda g, v: v < 1), "at least one vcpu", None),
+    (when("max_vcpus", lambda g, v: v < (g.vcpus or 1)), "no fewer than vcpus", None),
     (
-        _when("cpus", lambda g, v: not re.match(r"[0-9a-z^:, -]+\Z", v)),
+        when("cpus", lambda g, v: not re.match(r"[0-9a-z^:, -]+\Z", v)),
         "CPUs such as 0-3,^1 or nodes:0",
         "vcpus pinned one by one are a list in extra_config: cpus",
     ),
-    (_when("vnc.display", lambda g, v: v < 0), "a display number of 0 or more", None),
-    (_when("max_memory", lambda g, v: v < (g.memory or 0)), "no less than memory", None),
+    (when("vnc.display", lambda g, v: v < 0), "a display number of 0 or more", None),
+    (when("max_memory", lambda g, v: v < (g.memory or 0)), "no less than memory", None),
     (
-        _when("stubdom.type", lambda g, v: v == "rumprun"),
+        when("stubdom.type", lambda g, v: v == "rumprun"),
         "none, linux or minios",
         "QEMU on a rump kernel was proposed in 2015 and never merged: no Xen from 4.4 to 4.22 can start one; linux is what came",
     ),
     (
-        _when("stubdom.type", lambda g, v: v != "none" and _not_hvm(g, v)),
+        when("stubdom.type", lambda g, v: v != "none" and _not_hvm(g, v)),
         "none on a pv or pvh guest",
         "only an hvm guest has a device model that a stubdomain could hold",
     ),
     (
-        _when("stubdom.type", lambda g, v: v == "linux" and g.device_model.version not in (None, "qemu_xen")),
+        when("stubdom.type", lambda g, v: v == "linux" and g.device_model.version not in (None, "qemu_xen")),
         "device_model.version qemu_xen with a Linux stubdomain",
         None,
     ),
     (
-        _when("stubdom.type", lambda g, v: v == "minios" and g.device_model.version not in (None, "qemu_xen_traditional")),
+        when("stubdom.type", lambda g, v: v == "minios" and g.device_model.version not in (None, "qemu_xen_traditional")),
         "device_model.version qemu_xen_traditional with a MiniOS stubdomain",
         None,
     ),
     (
-        _when("kernel", lambda g, v: isolated(g)),
+        when("kernel", lambda g, v: isolated(g)),
         "no kernel with a stubdomain",
         "libxl hands the path to QEMU in the stubdomain, which cannot see dom0's files: boot from a disk",
     ),
     (
-        _when("ramdisk", lambda g, v: isolated(g)),
+        when("ramdisk", lambda g, v: isolated(g)),
         "no ramdisk with a stubdomain",
         "libxl hands the path to QEMU in the stubdomain, which cannot see dom0's files: boot from a disk",
     ),
-    (_when("ramdisk", lambda g, v: g.kernel is None and g.type is not None), "a kernel beside it", None),
+    (when("ramdisk", lambda g, v: g.kernel is None and g.type is not None), "a kernel beside it", None),
     (
-        _when("device_model.restrict", lambda g, v: v and isolated(g)),
+        when("device_model.restrict", lambda g, v: v and isolated(g)),
         "false with a stubdomain",
         "QEMU would be restricted inside the stubdomain as well and never report that it runs",
     ),
     (
-        _when("device_model.path", lambda g, v: isolated(g)),
+        when("device_model.path", lambda g, v: isolated(g)),
         "no path with a stubdomain",
         "libxl ignores it then: the device model is the one in the stubdomain's image",
     ),
-    (_when("device_model.restrict", lambda g, v: v and _not_hvm(g, v)), "an hvm guest", None),
-    (_when("serial", _not_hvm), "an hvm guest", "a pv or pvh guest has its console always"),
-    (_when("boot", _not_hvm), "an hvm guest", None),
-    (_when("boot", lambda g, v: not re.match(r"[acdn]+\Z", v)), "letters of a (floppy) c (disk) d (CD-ROM) n (network)", None),
+    (when("device_model.restrict", lambda g, v: v and _not_hvm(g, v)), "an hvm guest", None),
+    (when("serial", _not_hvm), "an hvm guest", "a pv or pvh guest has its console always"),
+    (when("boot", _not_hvm), "an hvm guest", None),
+    (when("boot", lambda g, v: not re.match(r"[acdn]+\Z", v)), "letters of a (floppy) c (disk) d (CD-ROM) n (network)", None),
     (
-        _when("vnc.enabled", lambda g, v: v and _not_hvm(g, v)),
+        when("vnc.enabled", lambda g, v: v and _not_hvm(g, v)),
         "an hvm guest",
         "a pv guest has a virtual frame buffer instead: vfb",
     ),
     (
-        _when("vnc.enabled", lambda g, v: v and isolated(g)),
+        when("vnc.enabled", lambda g, v: v and isolated(g)),
         "false with a stubdomain",
         "libxl gives a Linux stubdomain's QEMU no display (docs/misc/stubdom.txt)",
     ),
-    (_each("disks", "vdev", _unlike(VDEV)), "a device name such as xvda, hdc or sda1", None),
-    (_missing("disks", "vdev"), "the guest's name for the disk, such as xvda", None),
-    (_unique("disks"), "every vdev once", None),
+    (each("disks", "vdev", unlike(VDEV)), "a device name such as xvda, hdc or sda1", None),
+    (missing("disks", "vdev"), "the guest's name for the disk, such as xvda", None),
+    (unique("disks"), "every vdev once", None),
     (
-        _each("disks", "format", lambda g, v: isolated(g) and v != "raw"),
+        each("disks", "format", lambda g, v: isolated(g) and v != "raw"),
         "format raw with a stubdomain",
         "other formats are served by QEMU in dom0 (qdisk), which does not serve a stubdomain's guest: convert the image",
     ),
     (
-        _each("disks", "backendtype", lambda g, v: isolated(g) and v == "qdisk"),
+        each("disks", "backendtype", lambda g, v: isolated(g) and v == "qdisk"),
         "backendtype phy with a stubdomain",
         "no QEMU in dom0 serves the disks of a guest whose device model is in a stubdomain",
     ),
-    (_each("nics", "mac", _unlike(MAC)), "a MAC address such as 00:16:3e:12:34:56", None),
-    (_each("nics", "mac", lambda g, v: int(v[:2], 16) & 1), "a unicast MAC address (first byte even)", None),
-    (_unique("nics"), "every MAC once", None),
-    (_each("nics", "model", _not_hvm), "an hvm guest", "a pv or pvh guest has no emulated card"),
-    (_each("nics", "type", lambda g, v: v == "ioemu" and _not_hvm(g, v)), "vif on a pv or pvh guest", None),
-    (_when("weight", _outside(1, 65535)), "1 to 65535", None),
-    (_when("cap", _over_cap), "a percentage of one CPU, at most 100 for each vcpu; 0 for no limit", None),
-    (_when("cpupool", lambda g, v: not v), "a pool's name, as in `xl cpupool-list`", None),
+    (each("nics", "mac", unlike(MAC)), "a MAC address such as 00:16:3e:12:34:56", None),
+    (each("nics", "mac", lambda g, v: int(v[:2], 16) & 1), "a unicast MAC address (first byte even)", None),
+    (unique("nics"), "every MAC once", None),
+    (each("nics", "model", _not_hvm), "an hvm guest", "a pv or pvh guest has no emulated card"),
+    (each("nics", "type", lambda g, v: v == "ioemu" and _not_hvm(g, v)), "vif on a pv or pvh guest", None),
+    (when("weight", outside(1, 65535)), "1 to 65535", None),
+    (when("cap", _over_cap), "a percentage of one CPU, at most 100 for each vcpu; 0 for no limit", None),
+    (when("cpupool", lambda g, v: not v), "a pool's name, as in `xl cpupool-list`", None),
     (
-        _missing("pci", "address"),
+        missing("pci", "address"),
         "the device's address",
         "xl's own name for a device may become another device's: `xl pci-assignable-list -n` tells its address",
     ),
-    (_each("pci", "address", _unlike(BDF)), "a PCI address such as 0000:01:00.0, or 01:00.*", None),
-    (_unique("pci"), "every device once", None),
-    (_each("pci", "vslot", _outside(1, 31)), "a slot from 1 to 31", None),
-    (_each("pci", "rdm_policy", _no_word_of("strict", "relaxed")), "strict or relaxed", None),
-    (_items("pci", "address", lambda g, v: g.type == "pvh"), "no device on a pvh guest", "no Xen up to 4.22 passes one through"),
+    (each("pci", "address", unlike(BDF)), "a PCI address such as 0000:01:00.0, or 01:00.*", None),
+    (unique("pci"), "every device once", None),
+    (each("pci", "vslot", outside(1, 31)), "a slot from 1 to 31", None),
+    (each("pci", "rdm_policy", no_word_of("strict", "relaxed")), "strict or relaxed", None),
+    (items("pci", "address", lambda g, v: g.type == "pvh"), "no device on a pvh guest", "no Xen up to 4.22 passes one through"),
     (
-        _items("pci", "address", lambda g, v: g.type == "hvm" and (g.max_memory or 0) > (g.memory or g.max_memory or 0)),
+        items("pci", "address", lambda g, v: g.type == "hvm" and (g.max_memory or 0) > (g.memory or g.max_memory or 0)),
         "a max_memory that is no more than memory beside it",
         "a device needs all of the guest's memory there: libxl does not populate it on demand then",
     ),
-    (_each("usb_controllers", "type", _no_word_of("auto", "pv", "qusb", "devicemodel")), "auto, pv, qusb or devicemodel", None),
+    (each("usb_controllers", "type", no_word_of("auto", "pv", "qusb", "devicemodel")), "auto, pv, qusb or devicemodel", None),
     (
-        _each("usb_controllers", "type", lambda g, v: v == "devicemodel" and _not_hvm(g, v)),
+        each("usb_controllers", "type", lambda g, v: v == "devicemodel" and _not_hvm(g, v)),
         "pv or qusb on a pv or pvh guest",
         "no QEMU shows it hardware",
     ),
-    (_each("usb_controllers", "version", _outside(1, 3)), "1, 2 or 3", None),
+    (each("usb_controllers", "version", outside(1, 3)), "1, 2 or 3", None),
     (
-        _items("usb_controllers", "version", lambda g, v: v.version == 3 and g.type is not None and not _emulated(g, v)),
+        items("usb_controllers", "version", lambda g, v: v.version == 3 and g.type is not None and not _emulated(g, v)),
         "1 or 2",
         "only QEMU's own controller (devicemodel) is of USB 3",
     ),
     (
-        _items("usb_controllers", "ports", _ports),
+        items("usb_controllers", "ports", _ports),
         "1 to 31, and of QEMU's own (devicemodel) 2 for version 1, 6 for version 2, 1 to 15 for version 3",
         None,
     ),
-    (_missing("usb", "host_bus", "host_address"), "the device's place on the host", "`lsusb` in dom0 tells it"),
-    (_each("usb", "host_bus", _outside(1, 255)), "1 to 255", "`lsusb` in dom0 tells it"),
-    (_each("usb", "host_address", _outside(1, 255)), "1 to 255", "`lsusb` in dom0 tells it"),
-    (_unique("usb"), "every device once", None),
-    (_each("usb", "controller", _no_controller), "the place of one of usb_controllers, from 0", None),
-    (_items("usb", "port", lambda g, v: v.port is not None and v.controller is None), "a controller beside it", None),
-    (_each("usb", "port", _outside(1, 31)), "1 to 31", None),
-    (_unique("usb", "controller", "port"), "every port of a controller once", None),
+    (missing("usb", "host_bus", "host_address"), "the device's place on the host", "`lsusb` in dom0 tells it"),
+    (each("usb", "host_bus", outside(1, 255)), "1 to 255", "`lsusb` in dom0 tells it"),
+    (each("usb", "host_address", outside(1, 255)), "1 to 255", "`lsusb` in dom0 tells it"),
+    (unique("usb"), "every device once", None),
+    (each("usb", "controller", _no_controller), "the place of one of usb_controllers, from 0", None),
+    (items("usb", "port", lambda g, v: v.port is not None and v.controller is None), "a controller beside it", None),
+    (each("usb", "port", outside(1, 31)), "1 to 31", None),
+    (unique("usb", "controller", "port"), "every port of a controller once", None),
     (
-        _items("usb", "controller", _no_usb_behind),
+        items("usb", "controller", _no_usb_behind),
         "a controller of type pv with a stubdomain",
         "QEMU in the stubdomain does not see the host's USB devices",
     ),
     (
-        _each("usb_controllers", "type", lambda g, v: v == "qusb" and isolated(g)),
+        each("usb_controllers", "type", lambda g, v: v == "qusb" and isolated(g)),
         "auto, pv or devicemodel with a stubdomain",
         UNSERVED,
     ),
     (
-        _items("vfb", "vnc", lambda g, v: g.type == "hvm"),
+        items("vfb", "vnc", lambda g, v: g.type == "hvm"),
         "no vfb on an hvm guest",
         "libxl ignores it: the display of an hvm guest is vnc",
     ),
-    (_each("vfb", "display", lambda g, v: v < 0), "a display number of 0 or more", None),
-    (_missing("channels", "name", "connection"), "a value", "a channel has a name and a connection"),
-    (_unique("channels"), "every name once", None),
-    (_each("channels", "connection", _no_word_of("pty", "socket")), "pty or socket", None),
-    (_items("channels", "path", lambda g, v: v.connection == "socket" and not v.path), "the socket's path", None),
+    (each("vfb", "display", lambda g, v: v < 0), "a display number of 0 or more", None),
+    (missing("channels", "name", "connection"), "a value", "a channel has a name and a connection"),
+    (unique("channels"), "every name once", None),
+    (each("channels", "connection", no_word_of("pty", "socket")), "pty or socket", None),
+    (items("channels", "path", lambda g, v: v.connection == "socket" and not v.path), "the socket's path", None),
     (
-        _items("channels", "path", lambda g, v: v.connection == "pty" and v.path is not None),
+        items("channels", "path", lambda g, v: v.connection == "pty" and v.path is not None),
         "no path of a pty",
         "`xl channel-list` tells it",
     ),
-    (_items("channels", "backend", _unserved), "a backend with a stubdomain", UNSERVED),
-    (_items("p9", "backend", _unserved), "a backend with a stubdomain, or among options type=xen_9pfsd (Xen 4.18)", UNSERVED),
-    (_missing("p9", "tag", "path", "security_model"), "a value", "a file system has a tag, a path and a security model"),
-    (_unique("p9"), "every tag once", None),
+    (items("channels", "backend", _unserved), "a backend with a stubdomain", UNSERVED),
+    (items("p9", "backend", _unserved), "a backend with a stubdomain, or among options type=xen_9pfsd (Xen 4.18)", UNSERVED),
+    (missing("p9", "tag", "path", "security_model"), "a value", "a file system has a tag, a path and a security model"),
+    (unique("p9"), "every tag once", None),
     (
         _inherited_backend,
         "a backend, as one before it has one",
         "xl gave it that one's backend before 4.18; Domain-0 is the host's own",
     ),
     (
-        _items("vtpm", "backend", lambda g, v: v.backend is None and v.kind != EMULATOR),
+        items("vtpm", "backend", lambda g, v: v.backend is None and v.kind != EMULATOR),
         "the name of the vTPM's domain",
         "or kind: stubdom, which makes one",
     ),
     (
-        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and (_not_hvm(g, v) or isolated(g))),
+        items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and (_not_hvm(g, v) or isolated(g))),
         "stubdom on a pv or pvh guest, and on one with a stubdomain",
         "an emulated TPM is the work of a QEMU in dom0, which such a guest has not; a vTPM domain serves it",
     ),
     (
-        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and g.device_model.version == "qemu_xen_traditional"),
+        items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and g.device_model.version == "qemu_xen_traditional"),
         "stubdom with qemu_xen_traditional",
         "qemu-traditional cannot emulate a TPM",
     ),
     (
-        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and len(g.vtpm or ()) > 1),
+        items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and len(g.vtpm or ()) > 1),
         "one TPM, if QEMU emulates it",
         "hvmloader and firmware know of one",
     ),
     (
-        _items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and len(g.name or "") > EMULATED_NAME_MAX),
+        items("vtpm", "kind", lambda g, v: v.kind == EMULATOR and len(g.name or "") > EMULATED_NAME_MAX),
         f"a guest whose name has at most {EMULATED_NAME_MAX} letters",
         "the emulator's socket is called after it, and a socket's path cannot be longer",
     ),
-    (_each("vtpm", "backend", lambda g, v: _emulated_there(g)), "none with kind: emulator", "no domain holds such a TPM"),
-    (_each("vtpm", "uuid", lambda g, v: _emulated_there(g)), "none with kind: emulator", "it has none"),
+    (each("vtpm", "backend", lambda g, v: _emulated_there(g)), "none with kind: emulator", "no domain holds such a TPM"),
+    (each("vtpm", "uuid", lambda g, v: _emulated_there(g)), "none with kind: emulator", "it has none"),
     (
-        _items("vtpm", "model", lambda g, v: v.model == "crb" and v.version == "1.2"),
+        items("vtpm", "model", lambda g, v: v.model == "crb" and v.version == "1.2"),
         "tis for a TPM 1.2",
         "the CRB interface is of TPM 2.0",
     ),
-    (_each("vtpm", "uuid", _unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
+    (each("vtpm", "uuid", unlike(UUID)), "a UUID such as 11111111-2222-3333-4444-555555555555", None),
     (
         _masked,
         "the secret itself, of which this is the mask in a result",

@@ -239,6 +239,13 @@ def invalid(option: str, value: Any, wanted: str, hint: Optional[str] = None) ->
     return XenError("invalid_input", msg, {"option": option, "value": value}, hint or f"correct {option}: nothing was touched")
 
 
+def lookup(guest: Any, option: str) -> Any:
+    """The value at a dotted option name, such as 'stubdom.kernel'."""
+    for part in option.split("."):
+        guest = getattr(guest, part)
+    return guest
+
+
 def from_options(options: Mapping[str, Any]) -> Guest:
     """The guest that a task's options describe (unknown keys are ignored: they are policy, not description)."""
     given = _record(Guest, options, "")

@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from ansible_collections.stubdom.xen.plugins.module_utils import xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import cfgtext, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 
 UNIT = Path(__file__).resolve().parents[1] / "unit"
@@ -111,7 +111,7 @@ CHANGES = (
 def tried(text):
     """What became of a text. Raises AssertionError, and whatever comes out that should not."""
     try:
-        values = xlcfg.parse(text)
+        values = cfgtext.parse(text)
     except XenError as error:
         return _refused(error, "no xl.cfg", "cfg_syntax")
     assert all(isinstance(key, str) and isinstance(value, (str, list)) for key, value in values.items())

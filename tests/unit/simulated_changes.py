@@ -12,8 +12,8 @@ import json
 
 import simulated_libxl
 
+from ansible_collections.stubdom.xen.plugins.module_utils.cfgtext import parse
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import parse
 
 A_STEP = 0.01
 PCPUS = 8

@@ -19,8 +19,8 @@ import simulated_libxl
 from simulated_tpm import Emulators
 from simulated_xen import Hypervisor, Timeline, Tree
 
+from ansible_collections.stubdom.xen.plugins.module_utils.cfgtext import parse
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import parse
 
 STUBDOM_LIMIT = 30.0  # LIBXL_STUBDOM_START_TIMEOUT (libxl_internal.h)
 TPM_LIMIT = 10.0  # LIBXL_INIT_TIMEOUT

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.stubdom.xen.plugins.module_utils import arguments, rules, spec
+from ansible_collections.stubdom.xen.plugins.module_utils import arguments, spec
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION
 from ansible_collections.stubdom.xen.plugins.module_utils.masking import is_secret
 from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy, policy_of
@@ -102,7 +102,7 @@ def test_the_defaults_of_the_policy_are_the_engines():
 
 def test_every_row_of_the_table_is_an_option():
     for option in BY_OPTION:
-        rules.lookup(spec.Guest(), option)
+        spec.lookup(spec.Guest(), option)
 
 
 def test_secrets_are_marked_for_ansible_too():

@@ -15,8 +15,8 @@ FUZZ = Path(__file__).resolve().parents[1] / "fuzz"
 
 # A mistake put into the reader or the client -> what is then said. Each is one that somebody could make.
 MISTAKES = {
-    "a character that is lost": ("xlcfg", "xlcfg.ESCAPES['\\t'] = 't'", "AssertionError"),
-    "no limit of depth": ("xlcfg", "xlcfg.DEEPEST = 1 << 20", "RecursionError"),
+    "a character that is lost": ("xlcfg", "cfgtext.ESCAPES['\\t'] = 't'", "AssertionError"),
+    "no limit of depth": ("xlcfg", "cfgtext.DEEPEST = 1 << 20", "RecursionError"),
     "any permissions": ("xenstore", "xenstore.PERMISSION = re.compile('.*', re.S)", "ValueError|AssertionError"),
     "any answer": (
         "xenstore", "xenstore.Xenstore._accept = lambda self, p: self._replies.update({self._pending.popitem()[0]: p})", "Error",
@@ -26,7 +26,7 @@ MISTAKES = {
 PLANTED = f"""
 import re, runpy, sys
 sys.path.insert(0, {str(FUZZ.parents[1] / ".cache/collections")!r})
-from ansible_collections.stubdom.xen.plugins.module_utils import xenstore, xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import cfgtext, xenstore, xlcfg
 {{mistake}}
 sys.argv[1:] = {{arguments!r}}
 sys.path.insert(0, {str(FUZZ)!r})
@@ -63,5 +63,5 @@ def test_more_than_a_packet_of_the_kernel_holds_is_an_input_as_well():
 
 
 def test_inputs_that_have_become_useless_are_told():
-    done = run("xlcfg", "--inputs", "50", "--seed", "a", mistake="xlcfg.TOKEN = re.compile('(?!)')")
+    done = run("xlcfg", "--inputs", "50", "--seed", "a", mistake="cfgtext.TOKEN = re.compile('(?!)')")
     assert done.returncode == 1 and "hardly ever read" in done.stderr

@@ -18,6 +18,7 @@ from simulated_host import FIRMWARE, Behaviour, SimulatedHost
 from simulated_libxl import dry_run
 from stories import HVM, PVH, STUBDOM, by_hand, preview, settle, task
 
+from ansible_collections.stubdom.xen.plugins.module_utils.cfgtext import parse
 from ansible_collections.stubdom.xen.plugins.module_utils.decide import decide
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.execute import Walk
@@ -27,7 +28,6 @@ from ansible_collections.stubdom.xen.plugins.module_utils.policy import Policy
 from ansible_collections.stubdom.xen.plugins.module_utils.rules import check_new
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import from_options, to_options
 from ansible_collections.stubdom.xen.plugins.module_utils.steps import CHANGES, STEPS, Planned
-from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import parse
 
 STATES = st.sampled_from(["running", "paused", "saved", "halted", "present", "absent"])
 FORCE = {"shutdown": {"force": True}}  # memory that was saved may be lost

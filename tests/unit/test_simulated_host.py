@@ -12,10 +12,10 @@ from simulated_host import RECORDED, Behaviour, SimulatedHost
 from simulated_libxl import dry_run, live
 from simulated_xen import SimulatedXenstore
 
+from ansible_collections.stubdom.xen.plugins.module_utils.cfgtext import parse
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
 from ansible_collections.stubdom.xen.plugins.module_utils.libxl import parse_info, parse_json, parse_list
 from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
-from ansible_collections.stubdom.xen.plugins.module_utils.xlcfg import parse
 
 CONFIGS = sorted(path.stem for path in RECORDED.glob("*.cfg"))
 STUBDOM = """name = "vault"

@@ -9,7 +9,7 @@ from generated import ANYTHING, EXTRA, guests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stubdom.xen.plugins.module_utils import devices, xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import cfgtext, devices, xlcfg
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import BY_OPTION, number
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import (
@@ -91,13 +91,13 @@ NUMBERS = {
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_grammar_takes(name):
     text, values = TAKEN[name]
-    assert xlcfg.parse(text) == values
+    assert cfgtext.parse(text) == values
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_grammar_refuses(name):
     with pytest.raises(XenError) as refused:
-        xlcfg.parse(REFUSED[name])
+        cfgtext.parse(REFUSED[name])
     assert refused.value.code == "cfg_syntax"
     assert refused.value.evidence["line"] in (1, 2)
 
@@ -144,12 +144,12 @@ def test_what_is_written_is_read_back(guest):
 
 @given(st.dictionaries(st.from_regex(r"[a-z][._0-9a-z]{0,5}", fullmatch=True), EXTRA, max_size=4))
 def test_values_written_are_the_values_parsed(values):
-    text = "".join(f"{key} = {xlcfg.quote(value, key)}\n" for key, value in values.items())
+    text = "".join(f"{key} = {cfgtext.quote(value, key)}\n" for key, value in values.items())
 
     def spelled(value):
         return [spelled(item) for item in value] if isinstance(value, list) else str(value)
 
-    assert xlcfg.parse(text) == {key: spelled(value) for key, value in values.items()}
+    assert cfgtext.parse(text) == {key: spelled(value) for key, value in values.items()}
 
 
 @given(ANYTHING)
@@ -274,7 +274,7 @@ def test_a_password_that_cannot_be_read_is_not_told(text):
 )
 def test_a_line_with_a_password_that_cannot_be_read_is_not_told(line):
     with pytest.raises(XenError) as refused:
-        xlcfg.parse(f"memory = 64\n{line}\n")
+        cfgtext.parse(f"memory = 64\n{line}\n")
     assert refused.value.evidence["line"] in (2, 3)
     assert "two" not in f"{refused.value.msg} {refused.value.evidence}"
 
@@ -343,12 +343,12 @@ def test_a_file_written_is_marked_and_says_what_happens_to_it():
 def test_vcpus_pinned_one_by_one_stay_so():
     """`cpus` as a list pins each vcpu by itself; it has no option of its own, and must not become a strange text."""
     text = 'name = "x"\nvcpus = 2\ncpus = ["0", "2-3"]\n'
-    assert xlcfg.parse(xlcfg.render(xlcfg.read(text)))["cpus"] == ["0", "2-3"]
+    assert cfgtext.parse(xlcfg.render(xlcfg.read(text)))["cpus"] == ["0", "2-3"]
 
 
 def test_several_serial_ports_stay_so():
     text = 'name = "x"\nserial = ["pty", "/dev/ttyS0"]\n'
-    assert xlcfg.parse(xlcfg.render(xlcfg.read(text)))["serial"] == ["pty", "/dev/ttyS0"]
+    assert cfgtext.parse(xlcfg.render(xlcfg.read(text)))["serial"] == ["pty", "/dev/ttyS0"]
 
 
 @pytest.mark.parametrize("value", ['"yes"', '["1"]', '"1a"'])
