@@ -23,7 +23,9 @@ def test_qemu_that_exits_is_told_at_once_with_its_reason(empty: Host) -> None:
     assert evidence["link"] == "device-model" and evidence["observed"] is None
     assert evidence["path"].startswith("/local/domain/") and "QEMU" in failed["msg"]
     assert "timed out" not in evidence.get("said", ""), "libxl had not given up yet"
-    assert any("qemu-dm-exits.log" in log["path"] for log in evidence["logs"])
+    # its console goes there, but a QEMU in dom0 from 8.2 on does not serve it: then its own words are all there is
+    written = empty.sh("head -c 1 /var/log/xen/qemu-dm-exits.log 2>/dev/null; true")
+    assert any("qemu-dm-exits.log" in log["path"] for log in evidence["logs"]) == bool(written)
     assert empty.domains() == ["Domain-0"], "nothing is left behind"
     assert evidence["left"] == {"state": "halted", "leftovers": []}
 
