@@ -4,7 +4,8 @@
 
 An emulated host of each suite is built and booted, tested as `make test` does with its own, and stopped. Takes hours on two
 cores, which is why `make test` does not. Arguments are names of suites, to run only these: the others' columns stay as they
-were. What came out is kept in docs/matrix.json, and written into docs/support-matrix.md.
+were; those that begin with - are pytest's, to run some of the tests, and another run of the same day adds to them. What came
+out is kept in docs/matrix.json, and written into docs/support-matrix.md.
 """
 
 from __future__ import annotations
@@ -92,13 +93,20 @@ def table(kept):
         rows.append([what, *(kept[suite]["versions"][what] for suite in suites)])
     rows.append(["tested on", *(kept[suite]["date"] for suite in suites)])
     for test in sorted({test for suite in suites for test in kept[suite]["tests"]}):
-        rows.append([f"`{test}`", *(_short(kept[suite]["tests"].get(test, "not there")) for suite in suites)])
+        rows.append([f"`{test}`", *(_short(kept[suite]["tests"].get(test, "not run")) for suite in suites)])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _short(outcome):
     """passed, or a word in capitals: the reason is below the table, and in KEPT."""
     return outcome.partition(":")[0].replace("FAILED", "**failed**")
+
+
+def joined(before, column):
+    """The column with what an earlier run of the same day saw of other tests, on the same host: pytest was given a choice."""
+    if before is None or any(before[what] != column[what] for what in ("date", "versions")):
+        return column
+    return column | {"tests": before["tests"] | column["tests"]}
 
 
 def known():
@@ -122,7 +130,8 @@ def main(argv):
     columns = {}
     for suite in suites:
         columns[suite] = column(suite, more)
-        write(known() | columns)  # known anew: another run may have ended meanwhile
+        kept = known()  # anew: another run may have ended meanwhile
+        write(kept | {suite: joined(kept.get(suite), columns[suite])})
     return any(outcome.startswith("FAILED") for found in columns.values() for outcome in found["tests"].values())
 
 

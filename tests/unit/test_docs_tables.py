@@ -209,9 +209,23 @@ def test_a_matrix_has_a_column_for_each_host_and_a_row_for_each_test():
         "| kernel | 6.1.0 | 6.12.0 |",
         "| python | 3.11.2 | 3.13.5 |",
         "| tested on | 2026-01-02 | 2026-01-03 |",
-        "| `test_life: test_life[hvm]` | passed | not there |",
+        "| `test_life: test_life[hvm]` | passed | not run |",
         "| `test_life: test_life[pv]` | passed | **failed** |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [({}, True), ({"date": "2026-01-03"}, False), ({"versions": {"xen": "4.17.6"}}, False)],
+    ids=["a second run of the day", "another day", "another Xen"],
+)
+def test_a_column_has_what_several_runs_of_one_day_saw_of_one_host(changed, kept):
+    before = RESULTS["bookworm"]
+    again = {**before, **changed, "tests": {"test_life: test_life[pv]": "FAILED: assert 1 == 2"}}
+    seen = matrix.joined(before, again)["tests"]
+    assert seen["test_life: test_life[pv]"] == "FAILED: assert 1 == 2"
+    assert ("test_life: test_life[hvm]" in seen) == kept
+    assert matrix.joined(None, again) == again
 
 
 def test_the_page_shows_the_matrix_that_was_measured():
