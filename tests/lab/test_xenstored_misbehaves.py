@@ -33,7 +33,8 @@ from simulated import SimulatedHost
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.host import XenHost
-from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import PIPELINED, Xenstore
+from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
+from ansible_collections.stubdom.xen.plugins.module_utils.xsline import PIPELINED
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY = subprocess.run(["unshare", "--mount", "--pid", "--net", "--fork", "true"], capture_output=True, check=False)

@@ -19,14 +19,14 @@ MISTAKES = {
     "no limit of depth": ("xlcfg", "cfgtext.DEEPEST = 1 << 20", "RecursionError"),
     "any permissions": ("xenstore", "xenstore.PERMISSION = re.compile('.*', re.S)", "ValueError|AssertionError"),
     "any answer": (
-        "xenstore", "xenstore.Xenstore._accept = lambda self, p: self._replies.update({self._pending.popitem()[0]: p})", "Error",
+        "xenstore", "xsline.Line._accept = lambda self, p: self._replies.update({self._pending.popitem()[0]: p})", "Error",
     ),
     "an error that is none": ("xenstore", "xenstore.error_name = lambda reply: None", "AssertionError"),
 }  # fmt: skip
 PLANTED = f"""
 import re, runpy, sys
 sys.path.insert(0, {str(FUZZ.parents[1] / ".cache/collections")!r})
-from ansible_collections.stubdom.xen.plugins.module_utils import cfgtext, xenstore, xlcfg
+from ansible_collections.stubdom.xen.plugins.module_utils import cfgtext, xenstore, xlcfg, xsline
 {{mistake}}
 sys.argv[1:] = {{arguments!r}}
 sys.path.insert(0, {str(FUZZ)!r})

@@ -24,7 +24,9 @@ from pyxs.connection import UnixSocketConnection, XenBusConnection
 from simulated_xenstored import HEADER, SimulatedXenstored, die_after, dribble, forge, hold, stall, stall_after
 
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
-from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import PIPELINED, Xenstore, places
+from ansible_collections.stubdom.xen.plugins.module_utils.xenstore import Xenstore
+from ansible_collections.stubdom.xen.plugins.module_utils.xsdial import places
+from ansible_collections.stubdom.xen.plugins.module_utils.xsline import PIPELINED
 from ansible_collections.stubdom.xen.plugins.module_utils.xswire import REPLY_MAX, pack, take_packets
 
 SHORT = 0.2  # a limit that a test means to reach, seconds

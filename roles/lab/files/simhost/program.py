@@ -20,7 +20,7 @@ COLLECTION = FILES.parents[2]
 PLACE = "usr/lib/xen-simulation"
 # The collection's xenstore client, which the simulation speaks by, under its own name.
 MODULES = "plugins/module_utils"
-CLIENT = [f"{MODULES}/{name}.py" for name in ("errors", "xswire", "xenstore")]
+CLIENT = [f"{MODULES}/{name}.py" for name in ("errors", "xswire", "xsdial", "xsline", "xenstore")]
 NAMESPACE = "ansible_collections/stubdom/xen"
 
 

@@ -5,7 +5,11 @@
 # dom0's file system from Debian packages: root/, which both kinds of host are made from
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-packages=$(sed -e '/^#/d' -e "s/@XEN@/$LAB_XEN/" "$here/packages" | paste -sd,)
+own=$here/packages.$LAB_SUITE   # lines of: a package, and what this suite has instead, if anything
+[ -e "$own" ] || own=/dev/null
+packages=$(sed -e '/^#/d' -e "s/@XEN@/$LAB_XEN/" "$here/packages" |
+  awk -v own="$own" 'FILENAME == own { instead[$1] = $2; next } !($1 in instead) { print; next } instead[$1] { print instead[$1] }' "$own" - |
+  paste -sd,)
 
 # Documentation, and drivers of hardware that QEMU's machine does not have, are most of the bytes.
 unwanted=(/usr/share/{man,doc,info,locale}/'*')
