@@ -65,6 +65,15 @@ class Xenstore:
     def timeout(self, seconds: float) -> None:
         self._line.timeout = seconds
 
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What tells the seconds."""
+        return self._line.clock
+
+    @clock.setter
+    def clock(self, clock: Callable[[], float]) -> None:
+        self._line.clock = clock
+
     def __enter__(self) -> Xenstore:
         return self
 
