@@ -192,5 +192,10 @@ def ignored(key: str, value: Any, text: str, does: str = "says the same") -> Xen
     )
 
 
+def warned_of(key: str, value: Any) -> XenError:
+    """The error for what xl ignores with a warning: it was not meant to be ignored."""
+    return ignored(key, value, f"{key} {value}", "warns about it")
+
+
 WRITERS: Mapping[str, Callable[[Any, str], str]] = {option: partial(text_of, option) for option in FORMS}
 READERS: Mapping[str, Callable[[str], dict[str, Any]]] = {option: partial(read, option) for option in FORMS}

@@ -11,7 +11,7 @@ import re
 from dataclasses import fields as attributes
 from typing import Any, Callable, Optional
 
-from ansible_collections.stubdom.xen.plugins.module_utils.devices import ignored
+from ansible_collections.stubdom.xen.plugins.module_utils.devices import warned_of
 from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import Disk, Nic, invalid, to_options
 
@@ -106,7 +106,7 @@ def _say(found: dict[str, Any], key: str, value: str, text: str) -> None:
     """Of an access and a kind the last one counts, a format may be said again, and nothing else twice (libxlu_disk_l.l)."""
     again = key in ("access", "devtype") or (key in ("format", "backendtype") and found.get(key) == value)
     if found.get(key) and not again:
-        raise _ignored(text)
+        raise warned_of("disk", text)
     found[key] = value
 
 
@@ -135,7 +135,7 @@ def _place(found: dict[str, Any], places: list[str], value: str, text: str) -> N
     if places[:1] == ["format"] and ":" in value and not found.get("target"):
         places.pop(0)
     if not places:
-        raise _ignored(text)
+        raise warned_of("disk", text)
     place = places.pop(0)
     if place == "target":
         value = _unprefixed(found, places, value, text)
@@ -150,7 +150,7 @@ def _unprefixed(found: dict[str, Any], places: list[str], value: str, text: str)
     while (match := PREFIX.match(value)) is not None:
         prefix, value = match.groups()
         if prefix not in PREFIXES:
-            raise _ignored(text)
+            raise warned_of("disk", text)
         places[:] = [place for place in places if place != "format"]
         for key, said in PREFIXES[prefix].items():
             _say(found, key, said, text)
@@ -168,7 +168,3 @@ def read_nic(text: str) -> dict[str, Any]:
         else:
             found.setdefault("options", []).append(part)
     return found
-
-
-def _ignored(text: str) -> XenError:
-    return ignored("disk", text, f"disk {text}", "warns about it")

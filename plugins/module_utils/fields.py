@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional
 
+from ansible_collections.stubdom.xen.plugins.module_utils.masking import is_secret
 from ansible_collections.stubdom.xen.plugins.module_utils.spec import MIB
 
 
@@ -32,7 +33,11 @@ class Field(NamedTuple):
     json: Optional[str]  # path in libxl's JSON; None: not there
     needs: str = "reboot"  # what changing it takes on a running guest that does not take it as it runs (live.py)
     since: tuple[int, int] = (4, 2)  # first Xen whose xl knows the key
-    secret: bool = False
+
+    @property
+    def secret(self) -> bool:
+        """Whether its value is a password."""
+        return is_secret(self.option)
 
 
 NUMBER = re.compile(r"\s*[+-]?(?:(0x[0-9a-f]+)|(0[0-7]*)|[1-9][0-9]*)\Z", re.ASCII | re.IGNORECASE)
@@ -128,7 +133,7 @@ FIELDS: Sequence[Field] = (
     Field("vnc.enabled", "vnc", FLAG, "b_info.type.hvm.vnc.enable"),
     Field("vnc.listen", "vnclisten", TEXT, "b_info.type.hvm.vnc.listen"),
     Field("vnc.display", "vncdisplay", COUNT, "b_info.type.hvm.vnc.display"),
-    Field("vnc.password", "vncpasswd", TEXT, "b_info.type.hvm.vnc.passwd", secret=True),
+    Field("vnc.password", "vncpasswd", TEXT, "b_info.type.hvm.vnc.passwd"),
     Field("on_poweroff", "on_poweroff", ACTION, "on_poweroff"),
     Field("on_reboot", "on_reboot", ACTION, "on_reboot"),
     Field("on_crash", "on_crash", ACTION, "on_crash"),

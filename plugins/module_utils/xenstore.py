@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,8 +38,8 @@ class Node(NamedTuple):
 class Xenstore:
     """A connection to xenstore.
 
-    connection: a pyxs connection; None takes the first place that exists (see `places`). clock: seconds, monotonic.
-    timeout: seconds that connecting, a request, or a batch of PIPELINED requests may take; may be changed at any time.
+    connection: a pyxs connection; None takes the first place that exists (see xsdial.places). clock: seconds, monotonic.
+    timeout: seconds that connecting, a request, or a batch of xsline.PIPELINED requests may take; may be changed at any time.
     Raises XenError: pyxs_missing and xenstore_unreachable here; later xenstore_refused (evidence: op, path, errno), and
     xenstore_timeout or xenstore_lost, after which the connection is closed and every further call is xenstore_lost.
     """
@@ -155,18 +154,14 @@ class Xenstore:
         self._change(watch_request("UNWATCH", path, token))
         self._watches.remove((path, token))
         if token not in [other for _path, other in self._watches]:
-            self._line.events = deque(event for event in self._line.events if event[1] != token)
+            self._line.forget(token)
 
     def next_event(self, deadline: float) -> Event | None:
         """The next (path, token), or None once clock() reaches `deadline`; a deadline in the past only looks.
 
         An event says that something at or below path may have changed: read again. It may be spurious.
         """
-        self._line.check_open()
-        while not self._line.events:
-            if not self._line.receive(deadline):
-                return None
-        return self._line.events.popleft()
+        return self._line.next_event(deadline)
 
     def _ask(self, op: str, paths: Iterable[str]) -> dict[str, Any]:
         """path -> reply."""

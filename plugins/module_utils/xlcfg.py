@@ -11,7 +11,6 @@ from typing import Any, Callable, Optional
 from ansible_collections.stubdom.xen.plugins.module_utils import devices
 from ansible_collections.stubdom.xen.plugins.module_utils.cfgtext import Added, Number, parse, quote
 from ansible_collections.stubdom.xen.plugins.module_utils.disks import disk_text, nic_text, read_disk, read_nic
-from ansible_collections.stubdom.xen.plugins.module_utils.errors import XenError
 from ansible_collections.stubdom.xen.plugins.module_utils.fields import (
     ARGS,
     BY_OPTION,
@@ -92,17 +91,13 @@ def _value_of(field: Field, value: Any) -> Any:
             raise ValueError
         return found
     except ValueError:
-        raise _ignored(str(field.key), value) from None
+        raise devices.warned_of(str(field.key), value) from None
 
 
 def _texts(key: str, value: Any) -> list[str]:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return value
-    raise _ignored(key, value)
-
-
-def _ignored(key: str, value: Any) -> XenError:
-    return devices.ignored(key, value, f"{key} {value}", "warns about it")
+    raise devices.warned_of(key, value)
 
 
 def _plain(value: Any) -> Any:
@@ -126,7 +121,7 @@ def _builder(value: Any, kind: Optional[str]) -> str:
     """The type that `builder`, which Xen 4.10 deprecated, says; beside a `type` it must be the same one."""
     found = {"hvm": "hvm", "generic": "pv"}.get(str(value))
     if found is None or kind not in (None, found):
-        raise _ignored("builder", value)
+        raise devices.warned_of("builder", value)
     return found
 
 
@@ -136,6 +131,6 @@ def _stubdom_type(values: Mapping[str, Any]) -> str:
         if not number(values[key]):
             return "none"
     except ValueError:
-        raise _ignored(key, values[key]) from None
+        raise devices.warned_of(key, values[key]) from None
     # Without a version libxl takes qemu-traditional, hence MiniOS (4.14 to 4.20).
     return "linux" if values.get("device_model_version") == "qemu-xen" else "minios"

@@ -55,8 +55,20 @@ class Line:
 
     def fileno(self) -> int:
         """The descriptor, of a line that is open."""
-        self.check_open()
+        self._check_open()
         return int(self._connection.fileno())
+
+    def next_event(self, deadline: float) -> Event | None:
+        """The next (path, token), or None once clock() reaches `deadline`."""
+        self._check_open()
+        while not self.events:
+            if not self._receive(deadline):
+                return None
+        return self.events.popleft()
+
+    def forget(self, token: str) -> None:
+        """Drops the events of a token from the queue."""
+        self.events = deque(event for event in self.events if event[1] != token)
 
     def ask(self, requests: Sequence[Request]) -> list[Any]:
         """The replies (Packets) to all requests, in their order."""
@@ -75,7 +87,7 @@ class Line:
             if not again:
                 break
             pause = self.clock() + RETRY_PAUSE
-            while self.clock() < pause and self.receive(pause):
+            while self.clock() < pause and self._receive(pause):
                 pass
             for n, reply in zip(again, self._attempt([requests[n] for n in again], deadline)):
                 replies[n] = reply
@@ -83,7 +95,7 @@ class Line:
 
     def _attempt(self, requests: Sequence[Request], deadline: float) -> list[Any]:
         """Sends and receives at the same time: xenstored stops reading from a client that does not take its replies."""
-        self.check_open()
+        self._check_open()
         asked = {self._new_id(): one for one in requests}
         outgoing = deque((rq_id, pack(opcode(one.op), one.payload, rq_id)) for rq_id, one in asked.items())
         self._pending = {rq_id: opcode(one.op) for rq_id, one in asked.items()}
@@ -91,7 +103,7 @@ class Line:
         try:
             self._send(outgoing)
             while self._pending:
-                alive = self.receive(deadline, select.POLLIN | (select.POLLOUT if outgoing else 0))
+                alive = self._receive(deadline, select.POLLIN | (select.POLLOUT if outgoing else 0))
                 if self._pending and (not alive or self.clock() >= deadline):
                     raise self._timed_out([asked[rq_id] for rq_id in self._pending], len(asked))
                 self._send(outgoing)
@@ -123,7 +135,7 @@ class Line:
                 outgoing.appendleft((rq_id, data[written:]))
                 return
 
-    def receive(self, deadline: float, interest: int = select.POLLIN) -> bool:
+    def _receive(self, deadline: float, interest: int = select.POLLIN) -> bool:
         """Waits until `deadline` for the descriptor and takes in what is there; False if nothing happened till then."""
         self._poll.register(self._connection.fileno(), interest)
         seconds = min(max(deadline - self.clock(), 0), LONGEST_POLL)
@@ -158,8 +170,7 @@ class Line:
             raise self.lost(f"a reply (type {packet.op}, id {rq_id}) came to no request")
         self._replies[rq_id] = packet
 
-    def check_open(self) -> None:
-        """Raises XenError(xenstore_lost) where the line is closed."""
+    def _check_open(self) -> None:
         if self.ended:
             raise XenError(
                 "xenstore_lost",

@@ -7,6 +7,14 @@ from __future__ import annotations
 import pytest
 from xenhost import Host
 
+# Suites whose QEMU in dom0 (8.2 or newer) does not serve a stubdomain's first console: it has no log, only its words in xenstore.
+UNSERVED = ("trixie",)
+
+
+@pytest.fixture
+def suite(pytestconfig: pytest.Config) -> str:
+    return str(pytestconfig.getoption("--suite"))
+
 
 @pytest.fixture
 def empty(xen: Host) -> Host:
@@ -14,7 +22,7 @@ def empty(xen: Host) -> Host:
     return xen
 
 
-def test_qemu_that_exits_is_told_at_once_with_its_reason(empty: Host) -> None:
+def test_qemu_that_exits_is_told_at_once_with_its_reason(empty: Host, suite: str) -> None:
     """libxl alone would wait 30 s and say -9; the stubdomain's own words say why."""
     guest = {**empty.described("stubdom", "exits"), "stubdom": {"type": "linux", "cmdline": "quiet stubdom.fail=exit"}}
     failed = empty.refused(**guest, ready={"timeout": 600, "retries": 0})
@@ -23,9 +31,7 @@ def test_qemu_that_exits_is_told_at_once_with_its_reason(empty: Host) -> None:
     assert evidence["link"] == "device-model" and evidence["observed"] is None
     assert evidence["path"].startswith("/local/domain/") and "QEMU" in failed["msg"]
     assert "timed out" not in evidence.get("said", ""), "libxl had not given up yet"
-    # its console goes there, but a QEMU in dom0 from 8.2 on does not serve it: then its own words are all there is
-    written = empty.sh("head -c 1 /var/log/xen/qemu-dm-exits.log 2>/dev/null; true")
-    assert any("qemu-dm-exits.log" in log["path"] for log in evidence["logs"]) == bool(written)
+    assert any("qemu-dm-exits.log" in log["path"] for log in evidence["logs"]) == (suite not in UNSERVED)
     assert empty.domains() == ["Domain-0"], "nothing is left behind"
     assert evidence["left"] == {"state": "halted", "leftovers": []}
 

@@ -31,8 +31,8 @@ import time
 PART = 1 << 20
 DIRECTORIES = ["dev", "proc", "proc/xen", "run", "sys", "tmp"]
 XENSTORE_TOOLS = ["xenstore-list", "xenstore-read", "xenstore-write"]
-# gzip, xz, zstd: what a bzImage's payload and a module's file are packed with on the distributions that ship Xen.
 GZIP = b"\x1f\x8b"
+# gzip, xz, zstd: what a bzImage's payload and a module's file are packed with on the distributions that ship Xen.
 UNPACKERS = {
     GZIP: lambda data: gzip.zlib.decompressobj(31).decompress(data),
     b"\xfd7zXZ\0": lambda data: lzma.LZMADecompressor().decompress(data),
